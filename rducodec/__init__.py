@@ -1,0 +1,46 @@
+"""rducodec: distilled datasets as small files with bit-exact samples. The format is specified in `spec/`."""
+
+from rducodec.bitstream.header import RawConfig, Texts, ValueSpace
+from rducodec.bitstream.limits import Limits
+from rducodec.errors import (
+    RddChecksumError,
+    RddDigestError,
+    RddError,
+    RddFormatError,
+    RddInputError,
+    RddIOError,
+    RddLimitError,
+    RddTruncatedError,
+    RddVersionError,
+)
+from rducodec.labels import Labels
+from rducodec.model import LatentConfig, LatentSlice, QuantizedTensor
+from rducodec.reader import Dataset, read
+from rducodec.writer import pack_latent, pack_raw
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Dataset",
+    "Labels",
+    "LatentConfig",
+    "LatentSlice",
+    "Limits",
+    "QuantizedTensor",
+    "RawConfig",
+    "RddChecksumError",
+    "RddDigestError",
+    "RddError",
+    "RddFormatError",
+    "RddIOError",
+    "RddInputError",
+    "RddLimitError",
+    "RddTruncatedError",
+    "RddVersionError",
+    "Texts",
+    "ValueSpace",
+    "__version__",
+    "pack_latent",
+    "pack_raw",
+    "read",
+]

@@ -1,0 +1,309 @@
+"""A `.rdd` file opened for reading: parsed and checked at once, decoded on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rducodec.bitstream.container import unpack_container
+from rducodec.bitstream.header import Header, RawConfig, unpack_header
+from rducodec.bitstream.limits import DEFAULT_LIMITS, Limits
+from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
+from rducodec.entropy.latents import decode_latents
+from rducodec.entropy.plain_coder import Decoder
+from rducodec.entropy.range_coder import RangeDecoder
+from rducodec.errors import RddDigestError, RddFormatError, RddIOError
+from rducodec.labels import Labels, unpack_labels
+from rducodec.model import UPSAMPLING_SIZE, LatentConfig, LatentSlice
+from rducodec.parallel import map_threads
+from rducodec.raw import decode_raw
+from rducodec.synthesis import synthesize
+from rducodec.weights import decode_tensors
+
+MAX_GROUP_SAMPLES = 512  # samples of slices that are decoded side by side, one wavefront for all
+# A symbol has at most TOTAL - 15 * FLOOR of TOTAL, so it costs more than 15 * 2**-15 bits.
+MIN_SYMBOL_COST = 15  # in units of 2**-15 bits
+PAYLOAD_SLACK_BITS = 64
+BYTES_PER_SAMPLE_VALUE = 4
+
+
+@dataclass(frozen=True)
+class SliceEntry:
+    """Where a slice lies in the file and which samples it holds."""
+
+    index: int
+    label: int
+    first_sample: int  # in class-after-class order
+    num_samples: int
+    offset_bytes: int
+    num_bytes: int
+
+
+def work_estimate(config: LatentConfig) -> int:
+    """Multiplications that decoding one sample takes."""
+    context = config.context_size
+    entropy = config.num_latents() * (config.entropy_depth * context * context + 2 * context)
+    pixels = config.height * config.width
+    taps = UPSAMPLING_SIZE * UPSAMPLING_SIZE // 4
+    synthesis = sum(int(np.prod(shape)) for shape in config.synthesis_shapes() if len(shape) > 1)
+    return int(entropy + pixels * (synthesis + 2 * config.num_scales * taps))
+
+
+class Dataset:
+    """A distilled dataset in a `.rdd` file.
+
+    >>> import rducodec
+    >>> ds = rducodec.read("digits.rdd")                # doctest: +SKIP
+    >>> ds.samples().shape, ds.labels.shape             # doctest: +SKIP
+    ((640, 1, 8, 8), (640,))
+    """
+
+    def __init__(self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> None:
+        """Parse and check bytes; nothing is decoded yet.
+
+        Raises RddFormatError, RddVersionError, RddLimitError.
+        """
+        limits.check("max_file_bytes", len(data))
+        self.container = unpack_container(data, limits)
+        self.header: Header = unpack_header(self.container.header)
+        self._check_limits(limits)
+        self.slices: tuple[SliceEntry, ...] = ()
+        self._label_set = self._read_labels()
+        self.slices = tuple(self._entries())
+        if isinstance(self.config, LatentConfig):
+            self._check_payload_sizes(self.config)
+
+    @property
+    def config(self) -> LatentConfig | RawConfig:
+        """Geometry and networks of the latent profile, or the number type of the raw one."""
+        return self.header.config
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 class of every sample, in delivered order, shape (samples,)."""
+        return self._label_set.sequence()
+
+    @property
+    def label_set(self) -> Labels:
+        """Labels as stored: counts, and the order of the source if it is kept."""
+        return self._label_set
+
+    @property
+    def sample_digest(self) -> bytes:
+        """The 16-byte digest of all decoded samples and labels that the file promises."""
+        return self.container.sample_digest
+
+    def _check_limits(self, limits: Limits) -> None:
+        values = int(np.prod((self.header.num_samples, *self.header.shape), dtype=object))
+        limits.check("max_output_bytes", values * BYTES_PER_SAMPLE_VALUE)
+        if isinstance(self.config, LatentConfig):
+            limits.check("max_work", self.header.num_samples * work_estimate(self.config))
+        declared = self.header.labels_bytes + sum(self.header.slice_bytes)
+        if declared != len(self.container.body):
+            raise RddFormatError(
+                f"sections: {declared} bytes declared, {len(self.container.body)} in the file "
+                f"after byte {self.container.body_offset}"
+            )
+
+    def _read_labels(self) -> Labels:
+        section = self.container.body[: self.header.labels_bytes]
+        return unpack_labels(section, self.header.num_classes, self.header.num_samples)
+
+    def _entries(self) -> Iterable[SliceEntry]:
+        """Slices in file order; each must lie within one class."""
+        ends = np.cumsum(self._label_set.counts)
+        first, offset = 0, self.container.body_offset + self.header.labels_bytes
+        for index, (size, num_bytes) in enumerate(
+            zip(self.header.slice_sizes, self.header.slice_bytes, strict=True)
+        ):
+            label = int(np.searchsorted(ends, first, side="right"))
+            if first + size > ends[label]:
+                raise RddFormatError(f"slice {index}: {size} samples cross the end of class {label}")
+            yield SliceEntry(index, label, first, size, offset, num_bytes)
+            first, offset = first + size, offset + num_bytes
+
+    def _check_payload_sizes(self, config: LatentConfig) -> None:
+        for entry in self.slices:
+            payload_bits = 8 * (entry.num_bytes - SLICE_CHECK_BYTES) + PAYLOAD_SLACK_BITS
+            if entry.num_samples * config.num_latents() * MIN_SYMBOL_COST > payload_bits << 15:
+                raise RddFormatError(f"slice {entry.index}: {entry.num_bytes} bytes cannot hold its latents")
+
+    def _section(self, entry: SliceEntry) -> tuple[bytes, memoryview]:
+        """(sample check, data) of a slice."""
+        begin = entry.offset_bytes - self.container.body_offset
+        section = self.container.body[begin : begin + entry.num_bytes]
+        if len(section) <= SLICE_CHECK_BYTES:
+            raise RddFormatError(f"slice {entry.index} at byte {entry.offset_bytes}: only {len(section)} bytes")
+        return bytes(section[:SLICE_CHECK_BYTES]), section[SLICE_CHECK_BYTES:]
+
+    def _selected(self, classes: Iterable[int] | None) -> list[SliceEntry]:
+        if classes is None:
+            return list(self.slices)
+        wanted = set(classes)
+        unknown = sorted(label for label in wanted if not 0 <= label < self.header.num_classes)
+        if unknown:
+            raise ValueError(f"class {unknown[0]} does not exist, the file has 0..{self.header.num_classes - 1}")
+        return [entry for entry in self.slices if entry.label in wanted]
+
+    def latent_slices(
+        self,
+        classes: Iterable[int] | None = None,
+        *,
+        threads: int | None = None,
+        decoder: Callable[[memoryview], Decoder] = RangeDecoder,
+    ) -> list[LatentSlice]:
+        """Integer latents and networks of the slices of these classes, in file order.
+
+        Raises TypeError for a file of the raw profile, RddFormatError for data that breaks the specification.
+        """
+        config = self.config
+        if not isinstance(config, LatentConfig):
+            raise TypeError("a file of the raw profile has no latents")
+        groups = list(_groups(self._selected(classes)))
+        decoded = map_threads(lambda group: self._decode_group(group, config, decoder), groups, threads)
+        return [part for group in decoded for part in group]
+
+    def _decode_group(
+        self, entries: Sequence[SliceEntry], config: LatentConfig, new_decoder: Callable[[memoryview], Decoder]
+    ) -> list[LatentSlice]:
+        decoders, tensors = [], []
+        for entry in entries:
+            payload = self._section(entry)[1]
+            try:
+                decoders.append(new_decoder(payload))
+                tensors.append(decode_tensors(decoders[-1], config))
+            except RddFormatError as error:
+                raise RddFormatError(f"slice {entry.index} at byte {entry.offset_bytes}: {error}") from error
+        cut = len(config.entropy_shapes())
+        where = f"slices {entries[0].index}..{entries[-1].index}"
+        try:
+            grids = decode_latents(decoders, [part[:cut] for part in tensors], entries[0].num_samples, config)
+            for entry, each in zip(entries, decoders, strict=True):
+                where = f"slice {entry.index} at byte {entry.offset_bytes}"
+                each.finish()
+        except RddFormatError as error:
+            raise RddFormatError(f"{where}: {error}") from error
+        return [
+            LatentSlice(latents, part[:cut], part[cut], part[cut + 1 :])
+            for latents, part in zip(grids, tensors, strict=True)
+        ]
+
+    def _slice_samples(
+        self, classes: Iterable[int] | None, threads: int | None, xp_array: Callable[[Any], Any]
+    ) -> list[tuple[SliceEntry, np.ndarray, bytes]]:
+        """(slice, its stored samples, their digest), each checked against the slice's own check."""
+        entries = self._selected(classes)
+        config = self.config
+        if isinstance(config, RawConfig):
+            jobs: list[Callable[[], np.ndarray]] = [
+                lambda entry=entry: decode_raw(  # type: ignore[misc]
+                    self._section(entry)[1], (entry.num_samples, *self.header.shape), config
+                )
+                for entry in entries
+            ]
+        else:
+            parts = self.latent_slices(classes, threads=threads)
+            jobs = [lambda part=part: synthesize(part, config, xp_array=xp_array) for part in parts]  # type: ignore[misc]
+
+        def run(job: tuple[SliceEntry, Callable[[], np.ndarray]]) -> tuple[SliceEntry, np.ndarray, bytes]:
+            entry, decode = job
+            try:
+                samples = decode()
+            except RddFormatError as error:
+                raise RddFormatError(f"slice {entry.index} at byte {entry.offset_bytes}: {error}") from error
+            digest = slice_digest(samples)
+            if digest[:SLICE_CHECK_BYTES] != self._section(entry)[0]:
+                raise RddDigestError(
+                    f"slice {entry.index} at byte {entry.offset_bytes}: "
+                    "the decoded samples are not those that the file promises"
+                )
+            return entry, samples, digest
+
+        return map_threads(run, list(zip(entries, jobs, strict=True)), threads)
+
+    def stored_samples(
+        self,
+        classes: Iterable[int] | None = None,
+        *,
+        threads: int | None = None,
+        xp_array: Callable[[Any], Any] = np.asarray,
+    ) -> np.ndarray:
+        """Samples as the file holds them, (n, channels, height, width), in delivered order.
+
+        int32 in units of 2**-sample_frac_bits (latent profile), unsigned integers or floats (raw profile).
+        `classes` selects whole classes; `threads` of None means one a processor; `xp_array` moves arrays to
+        another library or device, with the same result. Raises RddFormatError, and RddDigestError where the
+        samples are not those that the file promises.
+        """
+        wanted = None if classes is None else sorted(set(classes))
+        parts = self._slice_samples(wanted, threads, xp_array)
+        if wanted is None:
+            digest = dataset_digest([digest for _, _, digest in parts], self.labels)
+            if digest != self.sample_digest:
+                raise RddDigestError("the decoded samples and labels are not those that the file promises")
+        result = np.empty((sum(len(s) for _, s, _ in parts), *self.header.shape), _dtype_of(self.config))
+        place = np.full(self.header.num_samples, -1, np.int64)  # class-after-class number -> row of the result
+        delivered = self._label_set.file_positions()
+        if wanted is not None:
+            delivered = delivered[np.isin(self.labels, wanted)]
+        place[delivered] = np.arange(len(delivered))
+        for entry, samples, _ in parts:
+            result[place[entry.first_sample : entry.first_sample + entry.num_samples]] = samples
+        return result
+
+    def samples(
+        self,
+        classes: Iterable[int] | None = None,
+        *,
+        threads: int | None = None,
+        xp_array: Callable[[Any], Any] = np.asarray,
+    ) -> np.ndarray:
+        """Samples as float32, (n, channels, height, width), in the value space that the header states.
+
+        Arguments and errors are those of `stored_samples`. The conversion is one correctly rounded division.
+        """
+        stored = self.stored_samples(classes, threads=threads, xp_array=xp_array)
+        config = self.config
+        if isinstance(config, LatentConfig):
+            return np.multiply(stored, np.float32(2.0**-config.sample_frac_bits), dtype=np.float32)
+        if config.is_float:
+            return stored.astype(np.float32)
+        return np.divide(stored, np.float32(config.divisor), dtype=np.float32)
+
+    def labels_of(self, classes: Iterable[int]) -> np.ndarray:
+        """int64 labels of the samples that `samples(classes)` delivers."""
+        return self.labels[np.isin(self.labels, sorted(set(classes)))]
+
+
+def _dtype_of(config: LatentConfig | RawConfig) -> np.dtype:
+    if isinstance(config, LatentConfig):
+        return np.dtype(np.int32)
+    if config.is_float:
+        return np.dtype(f"f{config.bits // 8}")
+    return np.dtype(np.uint8 if config.bits <= 8 else np.uint16)  # noqa: PLR2004 - bits in a byte
+
+
+def _groups(entries: Sequence[SliceEntry]) -> Iterable[list[SliceEntry]]:
+    """Neighbouring slices with the same number of samples, in groups that are decoded side by side."""
+    for num_samples, same in groupby(entries, key=lambda entry: entry.num_samples):
+        group = list(same)
+        step = max(1, MAX_GROUP_SAMPLES // num_samples)
+        for begin in range(0, len(group), step):
+            yield group[begin : begin + step]
+
+
+def read(path: str | Path | bytes, *, limits: Limits = DEFAULT_LIMITS) -> Dataset:
+    """Open a file (or the bytes of one). Raises RddIOError where the system refuses, and what `Dataset` raises."""
+    if isinstance(path, bytes):
+        return Dataset(path, limits=limits)
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(limits.max_file_bytes + 1)
+    except OSError as error:
+        raise RddIOError(error.errno, f"{path}: {error.strerror}") from error
+    return Dataset(data, limits=limits)

@@ -1,0 +1,147 @@
+"""Integers and labels to the bytes of a file; every file is decoded and compared before it is returned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from rducodec.bitstream.container import pack_container
+from rducodec.bitstream.header import Header, RawConfig, Texts, ValueSpace, pack_header
+from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
+from rducodec.entropy.latents import encode_latents
+from rducodec.entropy.range_coder import RangeEncoder
+from rducodec.errors import RddInputError
+from rducodec.labels import Labels, pack_labels
+from rducodec.model import LatentConfig, LatentSlice
+from rducodec.parallel import map_threads
+from rducodec.raw import encode_raw
+from rducodec.reader import Dataset
+from rducodec.synthesis import synthesize
+from rducodec.weights import encode_tensors
+
+MAX_GROUP_SAMPLES = 512  # samples of slices that are coded side by side
+
+
+def _check_latent_slices(slices: Sequence[LatentSlice], config: LatentConfig) -> None:
+    for index, part in enumerate(slices):
+        shapes = tuple(tensor.values.shape for tensor in part.tensors())
+        if shapes != config.tensor_shapes():
+            raise RddInputError(f"slice {index}: network shapes {shapes}, expected {config.tensor_shapes()}")
+        expected = tuple((part.num_samples, h, w) for h, w in config.grid_shapes())
+        if tuple(grid.shape for grid in part.latents) != expected or part.num_samples == 0:
+            raise RddInputError(f"slice {index}: latent shapes do not match {expected}")
+        if any(grid.dtype != np.int16 for grid in part.latents):
+            raise RddInputError(f"slice {index}: latents must be int16")
+
+
+def _latent_payloads(slices: Sequence[LatentSlice], config: LatentConfig) -> list[bytes]:
+    """Range-coded bytes of every slice; neighbours with the same number of samples are coded together."""
+    payloads: list[bytes] = []
+    for num_samples, group in groupby(slices, key=lambda part: part.num_samples):
+        same = list(group)
+        step = max(1, MAX_GROUP_SAMPLES // num_samples)
+        for begin in range(0, len(same), step):
+            parts = same[begin : begin + step]
+            encoders = [RangeEncoder() for _ in parts]
+            for encoder, part in zip(encoders, parts, strict=True):
+                encode_tensors(encoder, part.tensors())
+            encode_latents(encoders, [part.entropy for part in parts], [part.latents for part in parts], config)
+            payloads += [encoder.finish() for encoder in encoders]
+    return payloads
+
+
+def _assemble(
+    config: LatentConfig | RawConfig,
+    shape: tuple[int, int, int],
+    labels: Labels,
+    samples: Sequence[np.ndarray],
+    payloads: Sequence[bytes],
+    space: ValueSpace | None,
+    texts: Texts,
+) -> bytes:
+    digests = [slice_digest(part) for part in samples]
+    sections = [digest[:SLICE_CHECK_BYTES] + data for digest, data in zip(digests, payloads, strict=True)]
+    labels_section = pack_labels(labels)
+    header = Header(
+        num_classes=len(labels.counts),
+        shape=shape,
+        slice_sizes=tuple(len(part) for part in samples),
+        labels_bytes=len(labels_section),
+        slice_bytes=tuple(len(section) for section in sections),
+        config=config,
+        space=space,
+        texts=texts,
+    )
+    digest = dataset_digest(digests, labels.sequence())
+    return pack_container(pack_header(header), [labels_section, *sections], digest)
+
+
+def pack_latent(
+    slices: Sequence[LatentSlice],
+    labels: Labels,
+    config: LatentConfig,
+    *,
+    space: ValueSpace | None = None,
+    texts: Texts | None = None,
+) -> bytes:
+    """The file of the latent profile for slices in class order.
+
+    The slices tile the classes: those of class 0 first, each within one class. Raises RddInputError for what the
+    format cannot hold.
+    """
+    _check_latent_slices(slices, config)
+    samples = map_threads(lambda part: synthesize(part, config), slices, None)
+    payloads = _latent_payloads(slices, config)
+    shape = (config.channels, config.height, config.width)
+    data = _assemble(config, shape, labels, samples, payloads, space, texts or Texts())
+    decoded = Dataset(data).latent_slices()
+    for index, (part, again) in enumerate(zip(slices, decoded, strict=True)):
+        same_latents = all(np.array_equal(a, b) for a, b in zip(part.latents, again.latents, strict=True))
+        pairs = zip(part.tensors(), again.tensors(), strict=True)
+        if not same_latents or any(a.frac_bits != b.frac_bits or (a.values != b.values).any() for a, b in pairs):
+            raise RuntimeError(f"slice {index} does not decode to what was encoded")
+    return data
+
+
+def pack_raw(
+    samples: np.ndarray,
+    labels: Labels,
+    config: RawConfig,
+    *,
+    slice_size: int | None = None,
+    space: ValueSpace | None = None,
+    texts: Texts | None = None,
+) -> bytes:
+    """The file of the raw profile for samples (n, channels, height, width), delivered with `labels.sequence()`.
+
+    Unsigned integers below 2**config.bits, or finite floats of config.bits bits. Raises RddInputError.
+    """
+    if len(samples) != labels.num_samples or not len(samples):
+        raise RddInputError(f"{len(samples)} samples for {labels.num_samples} labels")
+    if config.is_float and not np.isfinite(samples).all():
+        where = np.argwhere(~np.isfinite(samples))[0].tolist()
+        raise RddInputError(f"sample value at {where} is {samples[tuple(where)]}; only finite values can be stored")
+    ordered = np.empty_like(samples)
+    ordered[labels.file_positions()] = samples
+    parts = [
+        ordered[begin : begin + size]
+        for begin, size in _slices_of_classes(labels.counts, slice_size or int(labels.counts.max()))
+    ]
+    payloads = map_threads(lambda part: encode_raw(part, config), parts, None)
+    channels, height, width = samples.shape[1:]
+    data = _assemble(config, (channels, height, width), labels, parts, payloads, space, texts or Texts())
+    if not np.array_equal(Dataset(data).stored_samples(), samples):
+        raise RuntimeError("the file does not decode to what was encoded")
+    return data
+
+
+def _slices_of_classes(counts: np.ndarray, slice_size: int) -> list[tuple[int, int]]:
+    """(first sample, samples) of slices of at most `slice_size` samples, each within one class."""
+    result, begin = [], 0
+    for count in counts.tolist():
+        for offset in range(0, count, slice_size):
+            result.append((begin + offset, min(slice_size, count - offset)))
+        begin += count
+    return result

@@ -15,6 +15,7 @@ from rducodec.errors import (
 )
 from rducodec.labels import Labels
 from rducodec.model import LatentConfig, LatentSlice, QuantizedTensor
+from rducodec.rate import Rate, bpc
 from rducodec.reader import Dataset, read
 from rducodec.writer import pack_latent, pack_raw
 
@@ -27,6 +28,7 @@ __all__ = [
     "LatentSlice",
     "Limits",
     "QuantizedTensor",
+    "Rate",
     "RawConfig",
     "RddChecksumError",
     "RddDigestError",
@@ -40,6 +42,7 @@ __all__ = [
     "Texts",
     "ValueSpace",
     "__version__",
+    "bpc",
     "pack_latent",
     "pack_raw",
     "read",

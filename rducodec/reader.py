@@ -31,6 +31,12 @@ MIN_SYMBOL_COST = 15  # in units of 2**-15 bits
 PAYLOAD_SLACK_BITS = 64
 BYTES_PER_SAMPLE_VALUE = 4
 
+Progress = Callable[[float], object]  # told how many samples are done since the last call, from any thread
+
+
+def no_progress(_: float) -> None:
+    """Tells nobody."""
+
 
 @dataclass(frozen=True)
 class SliceEntry:
@@ -141,6 +147,10 @@ class Dataset:
             raise RddFormatError(f"slice {entry.index} at byte {entry.offset_bytes}: only {len(section)} bytes")
         return bytes(section[:SLICE_CHECK_BYTES]), section[SLICE_CHECK_BYTES:]
 
+    def payload(self, entry: SliceEntry) -> memoryview:
+        """Coded bytes of a slice, without its sample check. Raises RddFormatError where there are none."""
+        return self._section(entry)[1]
+
     def _selected(self, classes: Iterable[int] | None) -> list[SliceEntry]:
         if classes is None:
             return list(self.slices)
@@ -156,6 +166,7 @@ class Dataset:
         *,
         threads: int | None = None,
         decoder: Callable[[memoryview], Decoder] = RangeDecoder,
+        progress: Progress = no_progress,
     ) -> list[LatentSlice]:
         """Integer latents and networks of the slices of these classes, in file order.
 
@@ -165,7 +176,13 @@ class Dataset:
         if not isinstance(config, LatentConfig):
             raise TypeError("a file of the raw profile has no latents")
         groups = list(_groups(self._selected(classes)))
-        decoded = map_threads(lambda group: self._decode_group(group, config, decoder), groups, threads)
+
+        def run(group: Sequence[SliceEntry]) -> list[LatentSlice]:
+            parts = self._decode_group(group, config, decoder)
+            progress(sum(entry.num_samples for entry in group))
+            return parts
+
+        decoded = map_threads(run, groups, threads)
         return [part for group in decoded for part in group]
 
     def _decode_group(
@@ -194,7 +211,7 @@ class Dataset:
         ]
 
     def _slice_samples(
-        self, classes: Iterable[int] | None, threads: int | None, xp_array: Callable[[Any], Any]
+        self, classes: Iterable[int] | None, threads: int | None, xp_array: Callable[[Any], Any], progress: Progress
     ) -> list[tuple[SliceEntry, np.ndarray, bytes]]:
         """(slice, its stored samples, their digest), each checked against the slice's own check."""
         entries = self._selected(classes)
@@ -207,7 +224,7 @@ class Dataset:
                 for entry in entries
             ]
         else:
-            parts = self.latent_slices(classes, threads=threads)
+            parts = self.latent_slices(classes, threads=threads, progress=lambda count: progress(count / 2))
             jobs = [lambda part=part: synthesize(part, config, xp_array=xp_array) for part in parts]  # type: ignore[misc]
 
         def run(job: tuple[SliceEntry, Callable[[], np.ndarray]]) -> tuple[SliceEntry, np.ndarray, bytes]:
@@ -222,6 +239,7 @@ class Dataset:
                     f"slice {entry.index} at byte {entry.offset_bytes}: "
                     "the decoded samples are not those that the file promises"
                 )
+            progress(entry.num_samples if isinstance(config, RawConfig) else entry.num_samples / 2)
             return entry, samples, digest
 
         return map_threads(run, list(zip(entries, jobs, strict=True)), threads)
@@ -232,16 +250,18 @@ class Dataset:
         *,
         threads: int | None = None,
         xp_array: Callable[[Any], Any] = np.asarray,
+        progress: Progress = no_progress,
     ) -> np.ndarray:
         """Samples as the file holds them, (n, channels, height, width), in delivered order.
 
         int32 in units of 2**-sample_frac_bits (latent profile), unsigned integers or floats (raw profile).
         `classes` selects whole classes; `threads` of None means one a processor; `xp_array` moves arrays to
-        another library or device, with the same result. Raises RddFormatError, and RddDigestError where the
+        another library or device, with the same result; `progress` is told numbers that add up to the number of
+        samples, from any thread. Raises RddFormatError, and RddDigestError where the
         samples are not those that the file promises.
         """
         wanted = None if classes is None else sorted(set(classes))
-        parts = self._slice_samples(wanted, threads, xp_array)
+        parts = self._slice_samples(wanted, threads, xp_array, progress)
         if wanted is None:
             digest = dataset_digest([digest for _, _, digest in parts], self.labels)
             if digest != self.sample_digest:
@@ -262,12 +282,13 @@ class Dataset:
         *,
         threads: int | None = None,
         xp_array: Callable[[Any], Any] = np.asarray,
+        progress: Progress = no_progress,
     ) -> np.ndarray:
         """Samples as float32, (n, channels, height, width), in the value space that the header states.
 
         Arguments and errors are those of `stored_samples`. The conversion is one correctly rounded division.
         """
-        stored = self.stored_samples(classes, threads=threads, xp_array=xp_array)
+        stored = self.stored_samples(classes, threads=threads, xp_array=xp_array, progress=progress)
         config = self.config
         if isinstance(config, LatentConfig):
             return np.multiply(stored, np.float32(2.0**-config.sample_frac_bits), dtype=np.float32)

@@ -7,12 +7,13 @@ bits of each value are written as they are. They are coded as differences betwee
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from rducodec.entropy import tables
 from rducodec.entropy.plain_coder import Decoder, Encoder
-from rducodec.entropy.symbols import MAX_OFFSET, decode_offsets, decode_raw_bits, encode_offsets, encode_raw_bits
+from rducodec.entropy.symbols import MAX_OFFSET, TAIL_START, decode_offsets, decode_raw_bits, encode_offsets, encode_raw_bits
 from rducodec.errors import RddFormatError, RddInputError
 from rducodec.model import LatentConfig, QuantizedTensor
 
@@ -25,6 +26,7 @@ FRAC_BITS_CODE = tables.SCALE_ORIGIN
 SCALE_INDEX_CODE = tables.SCALE_ORIGIN + 40
 RAW_BITS_CODE = tables.SCALE_ORIGIN - 12
 SEARCH_REACH = 8  # scale indices tried on either side of the one that the mean magnitude suggests
+SMALLEST_RAW_SPREAD, LARGEST_RAW_SPREAD = 1.0, 256.0  # mean magnitudes between which raw bits are tried
 SMALLEST_SPREAD = 1e-2  # below the least Laplace scale
 MAX_VALUE = (1 << 24) - 1  # of a quantised parameter
 
@@ -45,47 +47,44 @@ def _split(values: np.ndarray, raw_bits: np.ndarray | int) -> tuple[np.ndarray, 
     return high, values + half - (high << raw_bits)
 
 
-def code_length(values: np.ndarray, scale_index: int, raw_bits: int) -> float:
-    """Bits of integers under one scale index and number of raw bits; infinite where they cannot be coded."""
-    magnitudes = np.abs(_split(values.reshape(-1).astype(np.int64), raw_bits)[0])
-    if magnitudes.max(initial=0) > MAX_OFFSET:
-        return np.inf
-    return float(offset_bits(scale_index)[magnitudes].sum()) + raw_bits * values.size
+def offset_bits(magnitudes: np.ndarray, scale_indices: np.ndarray) -> np.ndarray:
+    """Code length in bits of offsets around a mean of 0, float64, shape (scales, magnitudes).
 
-
-_OFFSET_BITS: dict[int, np.ndarray] = {}
-
-
-def offset_bits(scale_index: int) -> np.ndarray:
-    """Code length in bits of offsets of magnitude 0..65535 around a mean of 0, float64."""
-    if scale_index not in _OFFSET_BITS:
-        primary = tables.PRECISION - np.log2(tables.primary_table()[_rows(np.array(scale_index))].astype(float) + 1)
-        tail = tables.PRECISION - np.log2(tables.tail_table()[scale_index].astype(float) + 1)
-        order = int(tables.golomb_orders()[scale_index])
-        far = np.arange(MAX_OFFSET + 1 - tables.OFFSET_REACH - 1 - tables.ESCAPE, dtype=np.int64) + (1 << order)
-        widths = np.frexp(far.astype(float))[1] - 1
-        prefix = np.minimum(widths - order + 1, tables.ALPHABET - 1)
-        escape = primary[tables.ESCAPE] + 1
-        _OFFSET_BITS[scale_index] = np.concatenate(
-            [primary[:1], primary[1 : tables.ESCAPE : 2], escape + tail[:-1], escape + tail[-1] + prefix + widths]
-        )
-    return _OFFSET_BITS[scale_index]
+    Infinite for magnitudes that cannot be coded.
+    """
+    scales = scale_indices[:, None]
+    primary = tables.PRECISION - np.log2(tables.primary_table()[_rows(scale_indices)].astype(float) + 1)
+    tail = tables.PRECISION - np.log2(tables.tail_table()[scale_indices].astype(float) + 1)
+    beyond = np.clip(magnitudes - TAIL_START, 0, tables.ESCAPE)  # tail symbol
+    orders = tables.golomb_orders()[scales]
+    far = np.maximum(magnitudes - TAIL_START - tables.ESCAPE, 0) + (np.int64(1) << orders)
+    widths = np.frexp(far.astype(float))[1] - 1
+    prefixes = np.minimum(widths - orders + 1, tables.ALPHABET - 1)
+    near_bits = np.take_along_axis(primary, np.minimum(2 * magnitudes, tables.ESCAPE)[None, :] + 0 * scales, axis=1)
+    escape_bits = primary[:, -1:] + 1 + np.take_along_axis(tail, beyond[None, :] + 0 * scales, axis=1)
+    far_bits = np.where(beyond == tables.ESCAPE, prefixes + widths, 0)
+    bits = np.where(magnitudes < TAIL_START, near_bits, escape_bits + far_bits)
+    return np.where(magnitudes > MAX_OFFSET, np.inf, bits)
 
 
 def best_code(values: np.ndarray) -> tuple[int, int, float]:
     """(scale_index, raw_bits, bits) under which integers cost least; bits without the three numbers."""
+    values = values.reshape(-1).astype(np.int64)
     spread = float(np.abs(values).mean()) if values.size else 0.0
     best = (0, 0, np.inf)
     for raw_bits in range(MAX_RAW_BITS + 1):
-        scaled = spread / (1 << raw_bits)
-        centre = round(tables.SCALE_ORIGIN + tables.SCALES_PER_NEPER * np.log(max(scaled, SMALLEST_SPREAD)))
-        centre = min(centre, tables.NUM_SCALES - 1)
-        for scale_index in range(max(0, centre - SEARCH_REACH), min(tables.NUM_SCALES, centre + SEARCH_REACH + 1)):
-            bits = code_length(values, scale_index, raw_bits)
-            if bits < best[2]:
-                best = (scale_index, raw_bits, bits)
-        if scaled < 1:
+        part = spread / (1 << raw_bits)
+        if raw_bits and part < SMALLEST_RAW_SPREAD:
             break
+        if part > LARGEST_RAW_SPREAD and raw_bits < MAX_RAW_BITS:
+            continue
+        centre = round(tables.SCALE_ORIGIN + tables.SCALES_PER_NEPER * np.log(max(part, SMALLEST_SPREAD)))
+        centre = min(centre, tables.NUM_SCALES - 1)
+        scales = np.arange(max(0, centre - SEARCH_REACH), min(tables.NUM_SCALES, centre + SEARCH_REACH + 1))
+        magnitudes, counts = np.unique(np.abs(_split(values, raw_bits)[0]), return_counts=True)
+        bits = offset_bits(magnitudes, scales) @ counts + raw_bits * values.size
+        if bits.min() < best[2]:
+            best = (int(scales[bits.argmin()]), raw_bits, float(bits.min()))
     return best
 
 
@@ -146,19 +145,48 @@ def _check_range(name: str, numbers: np.ndarray, low: int, high: int) -> None:
         raise RddFormatError(f"network tensor {wrong[0]}: {name} {numbers[wrong[0]]}, allowed {low}..{high}")
 
 
-def decode_tensors(decoder: Decoder, config: LatentConfig) -> tuple[QuantizedTensor, ...]:
-    """Read what `encode_tensors` wrote. RddFormatError for a number out of range."""
-    shapes = config.tensor_shapes()
-    kinds, sizes = _kinds(shapes), _sizes(shapes)
-    count = len(shapes)
+@dataclass(frozen=True)
+class TensorCodes:
+    """How the values of each tensor of a slice are coded; int32 arrays (tensors,), all within their ranges."""
+
+    frac_bits: np.ndarray
+    scale_indices: np.ndarray
+    raw_bits: np.ndarray
+
+
+def decode_codes(decoder: Decoder, shapes: Sequence[tuple[int, ...]]) -> TensorCodes:
+    """The three numbers of every tensor, the first that a payload holds. RddFormatError for one out of range."""
+    kinds, count = _kinds(shapes), len(shapes)
     frac_bits = _sums(decode_offsets(decoder, _code_rows(FRAC_BITS_CODE, count)), kinds, FIRST_FRAC_BITS)
     _check_range("fractional bits", frac_bits, 0, MAX_FRAC_BITS)
     scale_indices = _sums(decode_offsets(decoder, _code_rows(SCALE_INDEX_CODE, count)), kinds, FIRST_SCALE_INDEX)
     _check_range("scale index", scale_indices, 0, tables.NUM_SCALES - 1)
     raw_bits = decode_offsets(decoder, _code_rows(RAW_BITS_CODE, count))
     _check_range("raw bits", raw_bits, 0, MAX_RAW_BITS)
-    widths = np.repeat(raw_bits.astype(np.int64), sizes)
-    high = decode_offsets(decoder, _rows(np.repeat(scale_indices, sizes))).astype(np.int64)
+    return TensorCodes(frac_bits, scale_indices, raw_bits)
+
+
+def information_bits(tensors: Sequence[QuantizedTensor], codes: TensorCodes) -> np.ndarray:
+    """Bits of each tensor under its own codes, its three numbers included; float64, shape (tensors,)."""
+    kinds = _kinds([tensor.values.shape for tensor in tensors])
+    frac_bits = _differences(codes.frac_bits, kinds, FIRST_FRAC_BITS)
+    scale_indices = _differences(codes.scale_indices, kinds, FIRST_SCALE_INDEX)
+    three = (
+        offset_bits(FRAC_BITS_CODE)[np.abs(frac_bits)]
+        + offset_bits(SCALE_INDEX_CODE)[np.abs(scale_indices)]
+        + offset_bits(RAW_BITS_CODE)[codes.raw_bits]
+    )
+    pairs = zip(tensors, codes.scale_indices.tolist(), codes.raw_bits.tolist(), strict=True)
+    return three + np.array([code_length(tensor.values, scale, raw) for tensor, scale, raw in pairs])
+
+
+def decode_tensors(decoder: Decoder, config: LatentConfig) -> tuple[QuantizedTensor, ...]:
+    """Read what `encode_tensors` wrote. RddFormatError for a number out of range."""
+    shapes = config.tensor_shapes()
+    sizes = _sizes(shapes)
+    codes = decode_codes(decoder, shapes)
+    widths = np.repeat(codes.raw_bits.astype(np.int64), sizes)
+    high = decode_offsets(decoder, _rows(np.repeat(codes.scale_indices, sizes))).astype(np.int64)
     values = (high << widths) + decode_raw_bits(decoder, widths) - ((np.int64(1) << widths) >> 1)
     largest = int(np.abs(values).max(initial=0))
     if largest > MAX_VALUE:
@@ -166,5 +194,5 @@ def decode_tensors(decoder: Decoder, config: LatentConfig) -> tuple[QuantizedTen
     parts = np.split(values.astype(np.int32), np.cumsum(sizes)[:-1])
     return tuple(
         QuantizedTensor(part.reshape(shape), int(bits))
-        for part, shape, bits in zip(parts, shapes, frac_bits, strict=True)
+        for part, shape, bits in zip(parts, shapes, codes.frac_bits, strict=True)
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from itertools import groupby
 
 import numpy as np
 
 from rducodec.bitstream.container import pack_container
 from rducodec.bitstream.header import Header, RawConfig, Texts, ValueSpace, pack_header
+from rducodec.bitstream.limits import Limits
 from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
 from rducodec.entropy.latents import encode_latents
 from rducodec.entropy.range_coder import RangeEncoder
-from rducodec.errors import RddInputError
+from rducodec.errors import RddFormatError, RddInputError
 from rducodec.labels import Labels, pack_labels
 from rducodec.model import LatentConfig, LatentSlice
 from rducodec.parallel import map_threads
@@ -78,6 +80,15 @@ def _assemble(
     return pack_container(pack_header(header), [labels_section, *sections], digest)
 
 
+def _written(data: bytes) -> Dataset:
+    """The file that was just made, read without limits: what its author cannot read must not be published."""
+    unlimited = 1 << 80
+    try:
+        return Dataset(data, limits=Limits(*[unlimited] * len(fields(Limits))))
+    except RddFormatError as error:
+        raise RddInputError(f"cannot be written: {error}") from error
+
+
 def pack_latent(
     slices: Sequence[LatentSlice],
     labels: Labels,
@@ -92,11 +103,14 @@ def pack_latent(
     format cannot hold.
     """
     _check_latent_slices(slices, config)
-    samples = map_threads(lambda part: synthesize(part, config), slices, None)
-    payloads = _latent_payloads(slices, config)
+    try:
+        payloads = _latent_payloads(slices, config)
+        samples = map_threads(lambda part: synthesize(part, config), slices, None)
+    except RddFormatError as error:  # networks that no reader may compute
+        raise RddInputError(f"cannot be written: {error}") from error
     shape = (config.channels, config.height, config.width)
     data = _assemble(config, shape, labels, samples, payloads, space, texts or Texts())
-    decoded = Dataset(data).latent_slices()
+    decoded = _written(data).latent_slices()
     for index, (part, again) in enumerate(zip(slices, decoded, strict=True)):
         same_latents = all(np.array_equal(a, b) for a, b in zip(part.latents, again.latents, strict=True))
         pairs = zip(part.tensors(), again.tensors(), strict=True)
@@ -132,7 +146,7 @@ def pack_raw(
     payloads = map_threads(lambda part: encode_raw(part, config), parts, None)
     channels, height, width = samples.shape[1:]
     data = _assemble(config, (channels, height, width), labels, parts, payloads, space, texts or Texts())
-    if not np.array_equal(Dataset(data).stored_samples(), samples):
+    if not np.array_equal(_written(data).stored_samples(), samples):
         raise RuntimeError("the file does not decode to what was encoded")
     return data
 

@@ -5,6 +5,7 @@ The integer loop of the decoder: slices of one shape advance side by side, one w
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,21 +19,29 @@ from rducodec.errors import RddFormatError
 from rducodec.model import LatentConfig, QuantizedTensor
 
 
+class SliceDecoder(Decoder):
+    """A range decoder that reads all latents of a slice by itself."""
+
+    @abstractmethod
+    def decode_slice(self, network: Sequence[QuantizedTensor], config: LatentConfig, coded: np.ndarray) -> None:
+        """Fill `coded`, int32 (latents in coding order, samples). Raises as `decode` and `checked_layers`."""
+
+
 class _Canvas:
     """Context values of slices coded side by side, in coding order, with a row of zeros at the end."""
 
     def __init__(self, plan: Wavefront, networks: EntropyNetworks, num_slices: int, num_samples: int) -> None:
-        self._plan, self._networks = plan, networks
+        self.plan, self._networks = plan, networks
         self._values = np.zeros((num_slices, plan.num_latents + 1, num_samples), networks.dtype)
 
     def write(self, step: int, latents: np.ndarray) -> None:
         """Set the latents of a step: (slices, latents of the step, samples)."""
-        begin, end = self._plan.bounds[step : step + 2]
+        begin, end = self.plan.bounds[step : step + 2]
         self._values[:, begin:end] = self._networks.context_values(latents)
 
     def predict(self, step: int) -> Any:
         """Prediction for the latents of a step, arrays (slices, latents of the step * samples)."""
-        gather = self._plan.gather[step]  # (context, latents)
+        gather = self.plan.gather[step]  # (context, latents)
         inputs = np.take(self._values, gather.reshape(-1), axis=1)
         num_slices, _, num_samples = inputs.shape
         return self._networks.predict(inputs.reshape(num_slices, len(gather), gather.shape[1] * num_samples))
@@ -77,6 +86,19 @@ def encode_latents(
         canvas.write(step, values)
 
 
+def _decode_side_by_side(decoders: Sequence[Decoder], canvas: _Canvas, coded: np.ndarray) -> None:
+    """Fill `coded`, int32 (slices, latents in coding order, samples), all slices one wavefront step at a time."""
+    plan = canvas.plan
+    for step in range(len(plan.gather)):
+        begin, end = plan.bounds[step : step + 2]
+        prediction = canvas.predict(step)
+        values = prediction.centre
+        for index, decoder in enumerate(decoders):
+            values[index] += decode_offsets(decoder, prediction.row[index])
+        coded[:, begin:end] = values.reshape(len(decoders), end - begin, -1)
+        canvas.write(step, coded[:, begin:end])
+
+
 def decode_latents(
     decoders: Sequence[Decoder],
     networks: Sequence[Sequence[QuantizedTensor]],
@@ -88,16 +110,12 @@ def decode_latents(
     Raises RddFormatError for a latent outside of 16 bits, and what the decoders and networks raise.
     """
     plan = wavefront(config.grid_shapes(), config.context_size)
-    canvas = _Canvas(plan, stack_networks(networks, config), len(decoders), num_samples)
     coded = np.empty((len(decoders), plan.num_latents, num_samples), np.int32)
-    for step in range(len(plan.gather)):
-        begin, end = plan.bounds[step : step + 2]
-        prediction = canvas.predict(step)
-        values = prediction.centre
-        for index, decoder in enumerate(decoders):
-            values[index] += decode_offsets(decoder, prediction.row[index])
-        coded[:, begin:end] = values.reshape(len(decoders), -1, num_samples)
-        canvas.write(step, coded[:, begin:end])
+    if all(isinstance(decoder, SliceDecoder) for decoder in decoders):
+        for decoder, network, part in zip(decoders, networks, coded, strict=True):
+            decoder.decode_slice(network, config, part)
+    else:
+        _decode_side_by_side(decoders, _Canvas(plan, stack_networks(networks, config), len(decoders), num_samples), coded)
     if coded.size and (coded.min() < LATENT_MIN or coded.max() > LATENT_MAX):
         raise RddFormatError(f"latents: values {coded.min()}..{coded.max()}, allowed {LATENT_MIN}..{LATENT_MAX}")
     return [_grids(plan, config, part) for part in coded]

@@ -101,12 +101,11 @@ def integer_layers(tensors: Sequence[QuantizedTensor], act_frac_bits: int) -> li
     return layers
 
 
-def stack_networks(
-    slices: Sequence[Sequence[QuantizedTensor]], config: LatentConfig, *, float64: bool = False
-) -> EntropyNetworks:
-    """Networks of slices that are coded side by side.
+def checked_layers(
+    slices: Sequence[Sequence[QuantizedTensor]], config: LatentConfig
+) -> tuple[list[list[tuple[np.ndarray, np.ndarray, Any]]], int]:
+    """`integer_layers` of the networks of slices, and a bound on the magnitude of every accumulator.
 
-    float32 is used where every accumulator is proved to stay below 2**24, float64 otherwise or where asked for.
     Raises RddFormatError where an accumulator could leave a signed 32-bit integer.
     """
     act_max = (1 << config.act_bits) - 1
@@ -120,10 +119,22 @@ def stack_networks(
                 raise RddFormatError(
                     f"entropy network {number}, layer {index}: accumulator could reach {bound}, allowed below 2**31"
                 )
+    return networks, bound
+
+
+def stack_networks(
+    slices: Sequence[Sequence[QuantizedTensor]], config: LatentConfig, *, float64: bool = False
+) -> EntropyNetworks:
+    """Networks of slices that are coded side by side.
+
+    float32 is used where every accumulator is proved to stay below 2**24, float64 otherwise or where asked for.
+    Raises RddFormatError where an accumulator could leave a signed 32-bit integer.
+    """
+    networks, bound = checked_layers(slices, config)
     exact_in_float32 = bound >> FLOAT32_BITS == 0 and not float64
     dtype = np.float32 if exact_in_float32 else np.float64
     stacked = []
     for index in range(len(networks[0])):
         matrices, offsets = zip(*(scaled(*layers[index]) for layers in networks), strict=True)
         stacked.append((np.stack(matrices).astype(dtype), np.stack(offsets).astype(dtype)))
-    return EntropyNetworks(tuple(stacked[:-1]), stacked[-1], act_max, config.act_frac_bits)
+    return EntropyNetworks(tuple(stacked[:-1]), stacked[-1], (1 << config.act_bits) - 1, config.act_frac_bits)

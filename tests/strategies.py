@@ -1,0 +1,45 @@
+"""Random configurations, slices and labels for property tests."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+import rducodec
+from spec.make_vectors import random_slice
+
+
+@st.composite
+def latent_configs(draw: st.DrawFn) -> rducodec.LatentConfig:
+    """Small geometries of every kind: odd sides, one pixel, many scales, every context and depth."""
+    return rducodec.LatentConfig(
+        channels=draw(st.integers(1, 4)),
+        height=draw(st.integers(1, 12)),
+        width=draw(st.integers(1, 12)),
+        num_scales=draw(st.integers(1, 8)),
+        context_size=draw(st.sampled_from([8, 16, 24, 32])),
+        entropy_depth=draw(st.integers(0, 4)),
+        synthesis_widths=tuple(draw(st.lists(st.integers(1, 9), max_size=3))),
+        act_frac_bits=draw(st.integers(6, 12)),
+        act_bits=draw(st.integers(6, 16)),
+        sample_frac_bits=draw(st.integers(0, 16)),
+    )
+
+
+@st.composite
+def latent_slices(
+    draw: st.DrawFn, config: rducodec.LatentConfig, num_samples: int | None = None
+) -> rducodec.LatentSlice:
+    """A slice for a configuration, with latents from nearly always 0 to the whole 16 bits."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    spread = draw(st.sampled_from([0.02, 0.5, 3.0, 40.0, 5000.0, 30000.0]))
+    return random_slice(config, num_samples or draw(st.integers(1, 4)), rng, spread=spread)
+
+
+@st.composite
+def labels(draw: st.DrawFn) -> rducodec.Labels:
+    """Counts of a few classes, some empty, with or without an order."""
+    counts = np.array(draw(st.lists(st.integers(0, 5), min_size=1, max_size=8).filter(any)))
+    if draw(st.booleans()):
+        return rducodec.Labels(counts)
+    return rducodec.Labels(counts, np.array(draw(st.permutations(np.repeat(np.arange(len(counts)), counts).tolist()))))

@@ -210,39 +210,53 @@ class Dataset:
             for latents, part in zip(grids, tensors, strict=True)
         ]
 
-    def _slice_samples(
-        self, classes: Iterable[int] | None, threads: int | None, xp_array: Callable[[Any], Any], progress: Progress
-    ) -> list[tuple[SliceEntry, np.ndarray, bytes]]:
-        """(slice, its stored samples, their digest), each checked against the slice's own check."""
-        entries = self._selected(classes)
-        config = self.config
-        if isinstance(config, RawConfig):
-            jobs: list[Callable[[], np.ndarray]] = [
-                lambda entry=entry: decode_raw(  # type: ignore[misc]
-                    self._section(entry)[1], (entry.num_samples, *self.header.shape), config
-                )
-                for entry in entries
-            ]
-        else:
-            parts = self.latent_slices(classes, threads=threads, progress=lambda count: progress(count / 2))
-            jobs = [lambda part=part: synthesize(part, config, xp_array=xp_array) for part in parts]  # type: ignore[misc]
+    def _decode(
+        self,
+        classes: Iterable[int] | None,
+        threads: int | None,
+        xp_array: Callable[[Any], Any],
+        convert: Callable[[np.ndarray], np.ndarray],
+        dtype: np.dtype,
+    ) -> np.ndarray:
+        """Samples in delivered order, each slice checked, converted and put in its place as it is decoded."""
+        wanted = None if classes is None else sorted(set(classes))
+        entries = self._selected(wanted)
+        delivered = self._label_set.file_positions()
+        if wanted is not None:
+            delivered = delivered[np.isin(self.labels, wanted)]
+        place = np.full(self.header.num_samples, -1, np.int64)  # class-after-class number -> row of the result
+        place[delivered] = np.arange(len(delivered))
+        decode = self._slice_decoder(wanted, threads, xp_array)
+        result = np.empty((len(delivered), *self.header.shape), dtype)
 
-        def run(job: tuple[SliceEntry, Callable[[], np.ndarray]]) -> tuple[SliceEntry, np.ndarray, bytes]:
-            entry, decode = job
+        def run(item: tuple[int, SliceEntry]) -> bytes:
+            number, entry = item
+            where = f"slice {entry.index} at byte {entry.offset_bytes}"
             try:
-                samples = decode()
+                samples = decode(number, entry)
             except RddFormatError as error:
-                raise RddFormatError(f"slice {entry.index} at byte {entry.offset_bytes}: {error}") from error
+                raise RddFormatError(f"{where}: {error}") from error
             digest = slice_digest(samples)
             if digest[:SLICE_CHECK_BYTES] != self._section(entry)[0]:
-                raise RddDigestError(
-                    f"slice {entry.index} at byte {entry.offset_bytes}: "
-                    "the decoded samples are not those that the file promises"
-                )
-            progress(entry.num_samples if isinstance(config, RawConfig) else entry.num_samples / 2)
-            return entry, samples, digest
+                raise RddDigestError(f"{where}: the decoded samples are not those that the file promises")
+            result[place[entry.first_sample : entry.first_sample + entry.num_samples]] = convert(samples)
+            return digest
 
-        return map_threads(run, list(zip(entries, jobs, strict=True)), threads)
+        digests = map_threads(run, list(enumerate(entries)), threads)
+        if wanted is None and dataset_digest(digests, self.labels) != self.sample_digest:
+            raise RddDigestError("the decoded samples and labels are not those that the file promises")
+        return result
+
+    def _slice_decoder(
+        self, classes: Iterable[int] | None, threads: int | None, xp_array: Callable[[Any], Any]
+    ) -> Callable[[int, SliceEntry], np.ndarray]:
+        """A function from (number among the selected slices, slice) to the stored samples of the slice."""
+        config = self.config
+        if isinstance(config, RawConfig):
+            shape = self.header.shape
+            return lambda _, entry: decode_raw(self._section(entry)[1], (entry.num_samples, *shape), config)
+        parts = self.latent_slices(classes, threads=threads)
+        return lambda number, _: synthesize(parts[number], config, xp_array=xp_array)
 
     def stored_samples(
         self,
@@ -250,31 +264,15 @@ class Dataset:
         *,
         threads: int | None = None,
         xp_array: Callable[[Any], Any] = np.asarray,
-        progress: Progress = no_progress,
     ) -> np.ndarray:
         """Samples as the file holds them, (n, channels, height, width), in delivered order.
 
         int32 in units of 2**-sample_frac_bits (latent profile), unsigned integers or floats (raw profile).
         `classes` selects whole classes; `threads` of None means one a processor; `xp_array` moves arrays to
-        another library or device, with the same result; `progress` is told numbers that add up to the number of
-        samples, from any thread. Raises RddFormatError, and RddDigestError where the
+        another library or device, with the same result. Raises RddFormatError, and RddDigestError where the
         samples are not those that the file promises.
         """
-        wanted = None if classes is None else sorted(set(classes))
-        parts = self._slice_samples(wanted, threads, xp_array, progress)
-        if wanted is None:
-            digest = dataset_digest([digest for _, _, digest in parts], self.labels)
-            if digest != self.sample_digest:
-                raise RddDigestError("the decoded samples and labels are not those that the file promises")
-        result = np.empty((sum(len(s) for _, s, _ in parts), *self.header.shape), _dtype_of(self.config))
-        place = np.full(self.header.num_samples, -1, np.int64)  # class-after-class number -> row of the result
-        delivered = self._label_set.file_positions()
-        if wanted is not None:
-            delivered = delivered[np.isin(self.labels, wanted)]
-        place[delivered] = np.arange(len(delivered))
-        for entry, samples, _ in parts:
-            result[place[entry.first_sample : entry.first_sample + entry.num_samples]] = samples
-        return result
+        return self._decode(classes, threads, xp_array, lambda samples: samples, _dtype_of(self.config))
 
     def samples(
         self,
@@ -282,13 +280,14 @@ class Dataset:
         *,
         threads: int | None = None,
         xp_array: Callable[[Any], Any] = np.asarray,
-        progress: Progress = no_progress,
     ) -> np.ndarray:
         """Samples as float32, (n, channels, height, width), in the value space that the header states.
 
-        Arguments and errors are those of `stored_samples`. The conversion is one correctly rounded division.
+        Arguments and errors are those of `stored_samples`. Each value is correctly rounded once.
         """
-        stored = self.stored_samples(classes, threads=threads, xp_array=xp_array, progress=progress)
+        return self._decode(classes, threads, xp_array, self._as_float32, np.dtype(np.float32))
+
+    def _as_float32(self, stored: np.ndarray) -> np.ndarray:
         config = self.config
         if isinstance(config, LatentConfig):
             return np.multiply(stored, np.float32(2.0**-config.sample_frac_bits), dtype=np.float32)

@@ -44,6 +44,7 @@ class Container:
     body_offset: int
     sample_digest: bytes
     num_bytes: int
+    file_check: bytes  # digest of the stored bytes
 
 
 def _file_check(data: bytes | memoryview) -> bytes:
@@ -103,7 +104,7 @@ def unpack_container(data: bytes | memoryview, limits: Limits) -> Container:
         raise RddFormatError(f"prefix at byte 12: header of {header_bytes} bytes in a file of {file_bytes}")
     body_offset = PREFIX_BYTES + header_bytes
     header = _unpack_header_bytes(bytes(data[PREFIX_BYTES:body_offset]), bool(flags), limits)
-    return Container(header, bool(flags), data[body_offset:], body_offset, sample_digest, file_bytes)
+    return Container(header, bool(flags), data[body_offset:], body_offset, sample_digest, file_bytes, check)
 
 
 def _unpack_header_bytes(stored: bytes, compressed: bool, limits: Limits) -> bytes:

@@ -9,6 +9,7 @@ import math
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 import msgpack
@@ -21,12 +22,14 @@ from rducodec.model import LatentConfig
 PROFILE, NUM_CLASSES, SHAPE, SLICE_SIZES, SECTION_BYTES, PARAMETERS, SPACE = range(0, 14, 2)
 NAME, CLASS_NAMES, CLASS_IDS, RECIPE, LICENCE, SOURCE = range(1, 13, 2)
 PROFILE_LATENT, PROFILE_RAW = 0, 1
+MAX_NESTING = 16  # arrays and maps within each other, the header map included
 MAX_SIDE = (1 << 16) - 1  # channels, height, width
 MAX_SLICE_SAMPLES = (1 << 31) - 1
 MAX_SLICES = 1 << 24
 MAX_SECTION_BYTES = (1 << 63) - 1
 MAX_SCALES = 8
 CONTEXT_SIZES = (8, 16, 24, 32)
+MAX_CONTEXT_SIZE = 255  # other sizes up to this are for later versions
 MAX_DEPTH = 4
 MAX_WIDTHS = 8
 MAX_WIDTH = (1 << 16) - 1
@@ -35,6 +38,8 @@ ACT_BITS = (6, 20)
 SAMPLE_FRAC_BITS = (0, 16)
 MAX_DIVISOR = 1 << 24
 MAX_CLASS_NAME_BYTES = 255
+NOT_IN_NAMES = '/\\:*?"<>|'
+ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 MAX_CLASS_ID = (1 << 32) - 1
 SPACE_PIXELS, SPACE_STANDARDISED, SPACE_ZCA, SPACE_OTHER = range(4)
 SPACE_NAMES = ("pixels", "standardised", "zca", "other")
@@ -138,6 +143,7 @@ def pack_header(header: Header) -> bytes:
         SOURCE: texts.source,
     }
     fields |= {key: value for key, value in optional.items() if value}
+    check_new_class_names(texts.class_names)
     packed = _canonical(dict(sorted(fields.items())))
     try:
         unpack_header(packed)
@@ -153,6 +159,26 @@ def _canonical(fields: Any) -> bytes:
 
 def _no_extension(code: int, data: bytes) -> None:
     raise RddFormatError(f"header: MessagePack extension type {code} is not allowed")
+
+
+def _check_content(fields: Any) -> None:
+    """Only integers, finite floats, text, arrays and maps, nested at most `MAX_NESTING` deep."""
+    level: list[Any] = [fields]
+    for _ in range(MAX_NESTING + 1):
+        below: list[Any] = []
+        for value in level:
+            if type(value) is dict:
+                below += value.values()
+            elif type(value) is list:
+                below += value
+            elif type(value) not in (int, float, str):
+                raise RddFormatError(f"header: a value of type {type(value).__name__} is not allowed")
+            elif type(value) is float and not math.isfinite(value):
+                raise RddFormatError("header: a float is not finite")
+        level = below
+        if not level:
+            return
+    raise RddFormatError(f"header: nested deeper than {MAX_NESTING}")
 
 
 def _unpack_map(data: bytes) -> dict[Any, Any]:
@@ -179,6 +205,7 @@ def _unpack_map(data: bytes) -> dict[Any, Any]:
         raise RddFormatError(f"header: not a MessagePack map: {error}") from error
     if not isinstance(fields, dict) or not all(type(key) is int for key in fields):
         raise RddFormatError("header: a MessagePack map with integer keys expected")
+    _check_content(fields)
     if _canonical(fields) != data:
         raise RddFormatError("header: not the canonical MessagePack encoding of its fields")
     return fields
@@ -235,27 +262,32 @@ def check_text(where: str, value: Any) -> str:
 
 
 def check_class_names(names: list[Any], num_classes: int) -> tuple[str, ...]:
-    """Names that can be folders on any system: one for each class, no separators, no controls, no clashes."""
+    """Names that can be folders: one for each class, no separators, no controls, no two equal but for ASCII case."""
     if len(names) != num_classes:
         raise RddFormatError(f"header: {len(names)} class names for {num_classes} classes")
     seen: set[str] = set()
     for index, value in enumerate(names):
         name = check_text(f"class name {index}", value)
-        folded = unicodedata.normalize("NFC", name).casefold()
-        controls = any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
         if (
-            controls
-            or any(c in '/\\:*?"<>|' for c in name)
-            or name.startswith(("-", "."))
-            or name != name.strip()
-            or name.endswith(".")
+            any(unicodedata.category(c) == "Cc" or c in NOT_IN_NAMES for c in name)
+            or name.startswith(("-", ".", " "))
+            or name.endswith((".", " "))
             or len(name.encode()) > MAX_CLASS_NAME_BYTES
         ):
             raise RddFormatError(f"header: class name {index} {name[:40]!r} cannot be a folder name")
+        folded = name.translate(ASCII_LOWER)
         if folded in seen:
             raise RddFormatError(f"header: class name {index} {name[:40]!r} repeats another one")
         seen.add(folded)
     return tuple(names)
+
+
+def check_new_class_names(names: tuple[str, ...]) -> None:
+    """What an encoder refuses beyond `check_class_names`: names that some file system takes for the same one."""
+    folded = [unicodedata.normalize("NFC", name).casefold() for name in names]
+    for index, name in enumerate(folded):
+        if name in folded[:index]:
+            raise RddInputError(f"class name {index} {names[index][:40]!r} equals another one but for case")
 
 
 def _slice_sizes(fields: _Fields) -> tuple[int, ...]:
@@ -276,7 +308,7 @@ def _latent_config(values: list[Any], shape: tuple[int, int, int]) -> LatentConf
         raise RddFormatError(f"header: key {PARAMETERS} has {len(values)} elements, expected 7")
     widths = check_type(f"key {PARAMETERS}[3]", values[3], list)
     check_integer(f"number of key {PARAMETERS}[3]", len(widths), 0, MAX_WIDTHS)
-    context_size = check_type(f"key {PARAMETERS}[1]", values[1], int)
+    context_size = check_integer(f"key {PARAMETERS}[1]", values[1], 1, MAX_CONTEXT_SIZE)
     if context_size not in CONTEXT_SIZES:
         raise RddVersionError(f"header: context of {context_size} latents, this reader knows {CONTEXT_SIZES}")
     config = LatentConfig(

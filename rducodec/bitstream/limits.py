@@ -17,6 +17,7 @@ class Limits:
     max_file_bytes: int = 1 << 32
     max_header_bytes: int = 1 << 22  # after decompression
     max_output_bytes: int = 1 << 33  # of the decoded integer samples
+    max_sample_pixels: int = 1 << 22  # height * width: a sample is computed whole
     max_work: int = 1 << 43  # multiplications to decode the whole file
 
     def check(self, name: str, value: int) -> None:

@@ -17,7 +17,7 @@ from rducodec.synthesis.upsampling import phase_matrix, upsample
 FRAC_BITS = 16  # of every activation
 VALUE_MAX = (1 << 27) - 1  # activations are clamped to this magnitude, 2048 in real units
 CHUNK_PIXELS = 1 << 16  # pixels of the samples that are computed together: bounds the memory
-BLOCK_PIXELS = 512  # columns of one hidden product: its activations stay in cache
+BLOCK_VALUES = 1 << 18  # activations of a hidden layer that are computed together: they stay in cache
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,9 @@ class Synthesis:
         height, width = self.config.height, self.config.width
         x = self._features(xp, latents)  # (scales, n * height * width)
         blocks = []
-        for begin in range(0, x.shape[1], BLOCK_PIXELS):
-            y = x[:, begin : begin + BLOCK_PIXELS]
+        block = max(1, BLOCK_VALUES // max((self.config.num_scales, *self.config.synthesis_widths)))
+        for begin in range(0, x.shape[1], block):
+            y = x[:, begin : begin + block]
             for layer in self.pointwise:
                 y = layer.apply(y)
             blocks.append(y)

@@ -26,7 +26,11 @@ def upsample(xp: Any, phases: Any, x: Any, value_max: int) -> Any:
 
     `phases` is (4, 16), scaled so that the rounding shift is floor(product + 1/2).
     """
-    channels, count, h, w = x.shape
+    return xp.concat([_upsample_channel(xp, phases, x[c : c + 1, ...], value_max) for c in range(x.shape[0])], axis=0)
+
+
+def _upsample_channel(xp: Any, phases: Any, x: Any, value_max: int) -> Any:
+    _, count, h, w = x.shape
     x = xp.concat([*[x[:, :, :1, :]] * REACH, x, *[x[:, :, -1:, :]] * REACH], axis=2)
     x = xp.concat([*[x[:, :, :, :1]] * REACH, x, *[x[:, :, :, -1:]] * REACH], axis=3)
     rows = []
@@ -39,6 +43,6 @@ def upsample(xp: Any, phases: Any, x: Any, value_max: int) -> Any:
             flat = xp.reshape(xp.stack(patches), (TAPS * TAPS, -1))
             product = matmul(phases[2 * py + px : 2 * py + px + 1, :], flat)
             product += 0.5
-            columns.append(xp.reshape(floor_clamp(product, -value_max, value_max), (channels, count, h, w)))
-        rows.append(xp.reshape(xp.stack(columns, axis=-1), (channels, count, h, 2 * w)))
-    return xp.reshape(xp.stack(rows, axis=3), (channels, count, 2 * h, 2 * w))
+            columns.append(xp.reshape(floor_clamp(product, -value_max, value_max), (1, count, h, w)))
+        rows.append(xp.reshape(xp.stack(columns, axis=-1), (1, count, h, 2 * w)))
+    return xp.reshape(xp.stack(rows, axis=3), (1, count, 2 * h, 2 * w))

@@ -99,7 +99,7 @@ def test_samples_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> Non
     part = random_slice(config, 7, np.random.default_rng(5))
     whole = synthesize(part, config)
     monkeypatch.setattr("rducodec.synthesis.network.CHUNK_PIXELS", 2 * 54)
-    monkeypatch.setattr("rducodec.synthesis.network.BLOCK_PIXELS", 10)
+    monkeypatch.setattr("rducodec.synthesis.network.BLOCK_VALUES", 40)
     assert np.array_equal(synthesize(part, config), whole)
 
 

@@ -38,12 +38,18 @@ def scaled(weight: np.ndarray, bias: np.ndarray, shift: np.ndarray | int) -> tup
     return weight * unit, (bias[:, None] + half) * unit
 
 
+def clamp(x: Any, low: float, high: float) -> Any:
+    """x limited to low..high; a numpy array is overwritten (the namespace's clip makes several passes over it)."""
+    if isinstance(x, np.ndarray):
+        return np.clip(x, low, high, out=x)
+    return array_namespace(x).clip(x, low, high)
+
+
 def floor_clamp(x: Any, low: float, high: float) -> Any:
     """floor(x) limited to low..high; a numpy array is overwritten."""
     if isinstance(x, np.ndarray):
-        return np.clip(np.floor(x, out=x), low, high, out=x)
-    xp = array_namespace(x)
-    return xp.clip(xp.floor(x), low, high)
+        return clamp(np.floor(x, out=x), low, high)
+    return clamp(array_namespace(x).floor(x), low, high)
 
 
 def matmul(matrix: Any, x: Any) -> Any:

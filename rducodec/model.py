@@ -6,6 +6,7 @@ Everything here is plain data: the entropy coder, the synthesis and the training
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class LatentConfig:
         """Shapes of weight, bias, ... of the synthesis: the 1x1 layers (out, in), then two 3x3 layers."""
         widths = (self.num_scales, *self.synthesis_widths, self.channels)
         shapes: list[tuple[int, ...]] = []
-        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        for fan_in, fan_out in pairwise(widths):
             shapes += [(fan_out, fan_in), (fan_out,)]
         spatial = (self.channels, self.channels, SPATIAL_SIZE, SPATIAL_SIZE)
         return (*shapes, *((spatial, (self.channels,)) * NUM_SPATIAL_LAYERS))

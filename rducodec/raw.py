@@ -19,7 +19,7 @@ _AXES = {PREDICTOR_LEFT: -1, PREDICTOR_ABOVE: -2}
 
 
 def _pattern_dtype(bits: int) -> np.dtype:
-    return np.dtype("<u4" if bits > 16 else "<u2" if bits > 8 else "u1")  # noqa: PLR2004 - bits in a type
+    return np.dtype("<u4" if bits > 16 else "<u2" if bits > 8 else "u1")
 
 
 def patterns_of(samples: np.ndarray, config: RawConfig) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,9 +15,8 @@ from rducodec.bitstream.container import unpack_container
 from rducodec.bitstream.header import Header, RawConfig, unpack_header
 from rducodec.bitstream.limits import DEFAULT_LIMITS, Limits
 from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
-from rducodec.entropy.latents import decode_latents
+from rducodec.entropy.latents import SliceDecoder, decode_latents, decoder_class
 from rducodec.entropy.plain_coder import Decoder
-from rducodec.entropy.range_coder import RangeDecoder
 from rducodec.errors import RddDigestError, RddFormatError, RddIOError
 from rducodec.labels import Labels, unpack_labels
 from rducodec.model import UPSAMPLING_SIZE, LatentConfig, LatentSlice
@@ -106,6 +106,7 @@ class Dataset:
 
     def _check_limits(self, limits: Limits) -> None:
         values = int(np.prod((self.header.num_samples, *self.header.shape), dtype=object))
+        limits.check("max_sample_pixels", self.header.shape[1] * self.header.shape[2])
         limits.check("max_output_bytes", values * BYTES_PER_SAMPLE_VALUE)
         if isinstance(self.config, LatentConfig):
             limits.check("max_work", self.header.num_samples * work_estimate(self.config))
@@ -124,9 +125,7 @@ class Dataset:
         """Slices in file order; each must lie within one class."""
         ends = np.cumsum(self._label_set.counts)
         first, offset = 0, self.container.body_offset + self.header.labels_bytes
-        for index, (size, num_bytes) in enumerate(
-            zip(self.header.slice_sizes, self.header.slice_bytes, strict=True)
-        ):
+        for index, (size, num_bytes) in enumerate(zip(self.header.slice_sizes, self.header.slice_bytes, strict=True)):
             label = int(np.searchsorted(ends, first, side="right"))
             if first + size > ends[label]:
                 raise RddFormatError(f"slice {index}: {size} samples cross the end of class {label}")
@@ -134,10 +133,15 @@ class Dataset:
             first, offset = first + size, offset + num_bytes
 
     def _check_payload_sizes(self, config: LatentConfig) -> None:
+        parameters = sum(math.prod(shape) for shape in config.tensor_shapes())
         for entry in self.slices:
             payload_bits = 8 * (entry.num_bytes - SLICE_CHECK_BYTES) + PAYLOAD_SLACK_BITS
-            if entry.num_samples * config.num_latents() * MIN_SYMBOL_COST > payload_bits << 15:
-                raise RddFormatError(f"slice {entry.index}: {entry.num_bytes} bytes cannot hold its latents")
+            symbols = parameters + entry.num_samples * config.num_latents()
+            if symbols * MIN_SYMBOL_COST > payload_bits << 15:
+                raise RddFormatError(
+                    f"slice {entry.index} at byte {entry.offset_bytes}: {entry.num_bytes} bytes cannot hold "
+                    f"{symbols} parameters and latents"
+                )
 
     def _section(self, entry: SliceEntry) -> tuple[bytes, memoryview]:
         """(sample check, data) of a slice."""
@@ -165,7 +169,7 @@ class Dataset:
         classes: Iterable[int] | None = None,
         *,
         threads: int | None = None,
-        decoder: Callable[[memoryview], Decoder] = RangeDecoder,
+        decoder: Callable[[memoryview], Decoder] | None = None,
         progress: Progress = no_progress,
     ) -> list[LatentSlice]:
         """Integer latents and networks of the slices of these classes, in file order.
@@ -175,10 +179,13 @@ class Dataset:
         config = self.config
         if not isinstance(config, LatentConfig):
             raise TypeError("a file of the raw profile has no latents")
-        groups = list(_groups(self._selected(classes)))
+        entries = self._selected(classes)
+        new_decoder = decoder or decoder_class(config, [entry.num_samples for entry in entries])
+        alone = isinstance(new_decoder, type) and issubclass(new_decoder, SliceDecoder)
+        groups = [[entry] for entry in entries] if alone else list(_groups(entries))
 
         def run(group: Sequence[SliceEntry]) -> list[LatentSlice]:
-            parts = self._decode_group(group, config, decoder)
+            parts = self._decode_group(group, config, new_decoder)
             progress(sum(entry.num_samples for entry in group))
             return parts
 
@@ -188,23 +195,29 @@ class Dataset:
     def _decode_group(
         self, entries: Sequence[SliceEntry], config: LatentConfig, new_decoder: Callable[[memoryview], Decoder]
     ) -> list[LatentSlice]:
-        decoders, tensors = [], []
-        for entry in entries:
-            payload = self._section(entry)[1]
-            try:
-                decoders.append(new_decoder(payload))
-                tensors.append(decode_tensors(decoders[-1], config))
-            except RddFormatError as error:
-                raise RddFormatError(f"slice {entry.index} at byte {entry.offset_bytes}: {error}") from error
-        cut = len(config.entropy_shapes())
-        where = f"slices {entries[0].index}..{entries[-1].index}"
+        """Slices side by side; where that fails, one by one, so that the error names the first that is wrong."""
         try:
-            grids = decode_latents(decoders, [part[:cut] for part in tensors], entries[0].num_samples, config)
-            for entry, each in zip(entries, decoders, strict=True):
-                where = f"slice {entry.index} at byte {entry.offset_bytes}"
+            return self._decode_side_by_side(entries, config, new_decoder)
+        except RddFormatError:
+            if len(entries) == 1:
+                raise
+        return [part for entry in entries for part in self._decode_side_by_side([entry], config, new_decoder)]
+
+    def _decode_side_by_side(
+        self, entries: Sequence[SliceEntry], config: LatentConfig, new_decoder: Callable[[memoryview], Decoder]
+    ) -> list[LatentSlice]:
+        decoders, tensors = [], []
+        cut = len(config.entropy_shapes())
+        first = entries[0]
+        try:
+            for entry in entries:
+                decoders.append(new_decoder(self._section(entry)[1]))
+                tensors.append(decode_tensors(decoders[-1], config))
+            grids = decode_latents(decoders, [part[:cut] for part in tensors], first.num_samples, config)
+            for each in decoders:
                 each.finish()
         except RddFormatError as error:
-            raise RddFormatError(f"{where}: {error}") from error
+            raise RddFormatError(f"slice {first.index} at byte {first.offset_bytes}: {error}") from error
         return [
             LatentSlice(latents, part[:cut], part[cut], part[cut + 1 :])
             for latents, part in zip(grids, tensors, strict=True)
@@ -217,6 +230,7 @@ class Dataset:
         xp_array: Callable[[Any], Any],
         convert: Callable[[np.ndarray], np.ndarray],
         dtype: np.dtype,
+        progress: Progress,
     ) -> np.ndarray:
         """Samples in delivered order, each slice checked, converted and put in its place as it is decoded."""
         wanted = None if classes is None else sorted(set(classes))
@@ -226,7 +240,8 @@ class Dataset:
             delivered = delivered[np.isin(self.labels, wanted)]
         place = np.full(self.header.num_samples, -1, np.int64)  # class-after-class number -> row of the result
         place[delivered] = np.arange(len(delivered))
-        decode = self._slice_decoder(wanted, threads, xp_array)
+        decode = self._slice_decoder(wanted, threads, xp_array, progress)
+        share = 1.0 if isinstance(self.config, RawConfig) else 0.5  # of the work; the other half are the latents
         result = np.empty((len(delivered), *self.header.shape), dtype)
 
         def run(item: tuple[int, SliceEntry]) -> bytes:
@@ -240,6 +255,7 @@ class Dataset:
             if digest[:SLICE_CHECK_BYTES] != self._section(entry)[0]:
                 raise RddDigestError(f"{where}: the decoded samples are not those that the file promises")
             result[place[entry.first_sample : entry.first_sample + entry.num_samples]] = convert(samples)
+            progress(share * entry.num_samples)
             return digest
 
         digests = map_threads(run, list(enumerate(entries)), threads)
@@ -248,14 +264,18 @@ class Dataset:
         return result
 
     def _slice_decoder(
-        self, classes: Iterable[int] | None, threads: int | None, xp_array: Callable[[Any], Any]
+        self,
+        classes: Iterable[int] | None,
+        threads: int | None,
+        xp_array: Callable[[Any], Any],
+        progress: Progress,
     ) -> Callable[[int, SliceEntry], np.ndarray]:
         """A function from (number among the selected slices, slice) to the stored samples of the slice."""
         config = self.config
         if isinstance(config, RawConfig):
             shape = self.header.shape
             return lambda _, entry: decode_raw(self._section(entry)[1], (entry.num_samples, *shape), config)
-        parts = self.latent_slices(classes, threads=threads)
+        parts = self.latent_slices(classes, threads=threads, progress=lambda count: progress(count / 2))
         return lambda number, _: synthesize(parts[number], config, xp_array=xp_array)
 
     def stored_samples(
@@ -264,15 +284,17 @@ class Dataset:
         *,
         threads: int | None = None,
         xp_array: Callable[[Any], Any] = np.asarray,
+        progress: Progress = no_progress,
     ) -> np.ndarray:
         """Samples as the file holds them, (n, channels, height, width), in delivered order.
 
         int32 in units of 2**-sample_frac_bits (latent profile), unsigned integers or floats (raw profile).
         `classes` selects whole classes; `threads` of None means one a processor; `xp_array` moves arrays to
-        another library or device, with the same result. Raises RddFormatError, and RddDigestError where the
-        samples are not those that the file promises.
+        another library or device, with the same result; `progress` is told numbers that add up to the number of
+        samples, from any thread. Raises RddFormatError, and RddDigestError where the samples are not those that the
+        file promises.
         """
-        return self._decode(classes, threads, xp_array, lambda samples: samples, _dtype_of(self.config))
+        return self._decode(classes, threads, xp_array, lambda samples: samples, _dtype_of(self.config), progress)
 
     def samples(
         self,
@@ -280,12 +302,13 @@ class Dataset:
         *,
         threads: int | None = None,
         xp_array: Callable[[Any], Any] = np.asarray,
+        progress: Progress = no_progress,
     ) -> np.ndarray:
         """Samples as float32, (n, channels, height, width), in the value space that the header states.
 
         Arguments and errors are those of `stored_samples`. Each value is correctly rounded once.
         """
-        return self._decode(classes, threads, xp_array, self._as_float32, np.dtype(np.float32))
+        return self._decode(classes, threads, xp_array, self._as_float32, np.dtype(np.float32), progress)
 
     def _as_float32(self, stored: np.ndarray) -> np.ndarray:
         config = self.config
@@ -305,7 +328,7 @@ def _dtype_of(config: LatentConfig | RawConfig) -> np.dtype:
         return np.dtype(np.int32)
     if config.is_float:
         return np.dtype(f"f{config.bits // 8}")
-    return np.dtype(np.uint8 if config.bits <= 8 else np.uint16)  # noqa: PLR2004 - bits in a byte
+    return np.dtype(np.uint8 if config.bits <= 8 else np.uint16)
 
 
 def _groups(entries: Sequence[SliceEntry]) -> Iterable[list[SliceEntry]]:

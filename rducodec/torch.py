@@ -12,7 +12,7 @@ from rducodec.bitstream.limits import DEFAULT_LIMITS, Limits
 from rducodec.reader import read
 
 
-def on_device(device: str | torch.device) -> "_Mover":
+def on_device(device: str | torch.device) -> _Mover:
     """A function that moves numpy arrays to a torch device: `xp_array` of `Dataset.samples`."""
     return _Mover(torch.device(device))
 
@@ -25,7 +25,7 @@ class _Mover:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
 
-class RddDataset(TorchDataset):
+class RddDataset(TorchDataset[tuple[torch.Tensor, int]]):
     """(sample, label) pairs of a file: float32 tensors (channels, height, width) and int labels.
 
     >>> from rducodec.torch import RddDataset           # doctest: +SKIP

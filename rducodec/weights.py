@@ -13,7 +13,14 @@ import numpy as np
 
 from rducodec.entropy import tables
 from rducodec.entropy.plain_coder import Decoder, Encoder
-from rducodec.entropy.symbols import MAX_OFFSET, TAIL_START, decode_offsets, decode_raw_bits, encode_offsets, encode_raw_bits
+from rducodec.entropy.symbols import (
+    MAX_OFFSET,
+    TAIL_START,
+    decode_offsets,
+    decode_raw_bits,
+    encode_offsets,
+    encode_raw_bits,
+)
 from rducodec.errors import RddFormatError, RddInputError
 from rducodec.model import LatentConfig, QuantizedTensor
 
@@ -167,17 +174,25 @@ def decode_codes(decoder: Decoder, shapes: Sequence[tuple[int, ...]]) -> TensorC
 
 
 def information_bits(tensors: Sequence[QuantizedTensor], codes: TensorCodes) -> np.ndarray:
-    """Bits of each tensor under its own codes, its three numbers included; float64, shape (tensors,)."""
+    """Bits of each tensor under its own codes, its three numbers included; float64, shape (tensors,).
+
+    An offset beyond 65535, which no encoder of ours writes, counts as 65535.
+    """
     kinds = _kinds([tensor.values.shape for tensor in tensors])
-    frac_bits = _differences(codes.frac_bits, kinds, FIRST_FRAC_BITS)
-    scale_indices = _differences(codes.scale_indices, kinds, FIRST_SCALE_INDEX)
     three = (
-        offset_bits(FRAC_BITS_CODE)[np.abs(frac_bits)]
-        + offset_bits(SCALE_INDEX_CODE)[np.abs(scale_indices)]
-        + offset_bits(RAW_BITS_CODE)[codes.raw_bits]
+        (_differences(codes.frac_bits, kinds, FIRST_FRAC_BITS), FRAC_BITS_CODE),
+        (_differences(codes.scale_indices, kinds, FIRST_SCALE_INDEX), SCALE_INDEX_CODE),
+        (codes.raw_bits, RAW_BITS_CODE),
     )
-    pairs = zip(tensors, codes.scale_indices.tolist(), codes.raw_bits.tolist(), strict=True)
-    return three + np.array([code_length(tensor.values, scale, raw) for tensor, scale, raw in pairs])
+    bits = np.zeros(len(tensors))
+    for numbers, scale_index in three:
+        bits += offset_bits(np.abs(numbers), np.array([scale_index]))[0]
+    for index, (tensor, raw_bits) in enumerate(zip(tensors, codes.raw_bits.tolist(), strict=True)):
+        high, _ = _split(tensor.values.reshape(-1).astype(np.int64), raw_bits)
+        magnitudes, counts = np.unique(np.minimum(np.abs(high), MAX_OFFSET), return_counts=True)
+        bits[index] += float(offset_bits(magnitudes, codes.scale_indices[index : index + 1])[0] @ counts)
+        bits[index] += raw_bits * tensor.values.size
+    return bits
 
 
 def decode_tensors(decoder: Decoder, config: LatentConfig) -> tuple[QuantizedTensor, ...]:

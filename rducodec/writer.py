@@ -119,6 +119,27 @@ def pack_latent(
     return data
 
 
+def _checked_raw(samples: np.ndarray, config: RawConfig) -> np.ndarray:
+    """Samples in memory as this machine likes them; RddInputError for a type or value that `config` cannot hold."""
+    kinds, expected = ("f", f"float{config.bits}") if config.is_float else ("ui", "integers")
+    wrong_size = config.is_float and samples.dtype.itemsize * 8 != config.bits
+    if samples.ndim != 4 or samples.dtype.kind not in kinds or wrong_size:
+        raise RddInputError(
+            f"samples of type {samples.dtype} and shape {samples.shape}: {expected} (n, c, h, w) expected"
+        )
+    if config.is_float:
+        wrong, allowed = ~np.isfinite(samples), "only finite values can be stored"
+    else:
+        wrong, allowed = (
+            (samples < 0) | (samples >> config.bits > 0),
+            f"{config.bits} bits hold 0..{2**config.bits - 1}",
+        )
+    if wrong.any():
+        where = np.argwhere(wrong)[0].tolist()
+        raise RddInputError(f"sample value at {where} is {samples[tuple(where)]}; {allowed}")
+    return np.ascontiguousarray(samples, samples.dtype.newbyteorder("=") if config.is_float else None)
+
+
 def pack_raw(
     samples: np.ndarray,
     labels: Labels,
@@ -134,9 +155,7 @@ def pack_raw(
     """
     if len(samples) != labels.num_samples or not len(samples):
         raise RddInputError(f"{len(samples)} samples for {labels.num_samples} labels")
-    if config.is_float and not np.isfinite(samples).all():
-        where = np.argwhere(~np.isfinite(samples))[0].tolist()
-        raise RddInputError(f"sample value at {where} is {samples[tuple(where)]}; only finite values can be stored")
+    samples = _checked_raw(samples, config)
     ordered = np.empty_like(samples)
     ordered[labels.file_positions()] = samples
     parts = [

@@ -9,6 +9,7 @@ import math
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
@@ -157,7 +158,7 @@ def _canonical(fields: Any) -> bytes:
     return packed
 
 
-def _no_extension(code: int, data: bytes) -> None:
+def _no_extension(code: int, _: bytes) -> None:
     raise RddFormatError(f"header: MessagePack extension type {code} is not allowed")
 
 
@@ -186,7 +187,7 @@ def _unpack_map(data: bytes) -> dict[Any, Any]:
         keys = [key for key, _ in items]
         if any(type(key) not in (int, str) for key in keys) or len({type(key) for key in keys}) > 1:
             raise RddFormatError("header: map keys must be all integers or all text")
-        if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(keys)):
             raise RddFormatError("header: map keys must be strictly increasing")
         return dict(items)
 
@@ -295,7 +296,7 @@ def _slice_sizes(fields: _Fields) -> tuple[int, ...]:
     if len(runs) % 2 or not runs:
         raise RddFormatError(f"header: key {SLICE_SIZES} has {len(runs)} numbers, pairs expected")
     sizes, repeats = runs[::2], runs[1::2]
-    if any(a == b for a, b in zip(sizes, sizes[1:], strict=False)):
+    if any(a == b for a, b in pairwise(sizes)):
         raise RddFormatError(f"header: key {SLICE_SIZES} has neighbouring runs of equal size")
     num_slices = len(fields.array(SECTION_BYTES)) - 1
     if sum(repeats) != num_slices:
@@ -304,14 +305,14 @@ def _slice_sizes(fields: _Fields) -> tuple[int, ...]:
 
 
 def _latent_config(values: list[Any], shape: tuple[int, int, int]) -> LatentConfig:
-    if len(values) != 7:  # noqa: PLR2004 - the seven fields below
+    if len(values) != 7:
         raise RddFormatError(f"header: key {PARAMETERS} has {len(values)} elements, expected 7")
     widths = check_type(f"key {PARAMETERS}[3]", values[3], list)
     check_integer(f"number of key {PARAMETERS}[3]", len(widths), 0, MAX_WIDTHS)
     context_size = check_integer(f"key {PARAMETERS}[1]", values[1], 1, MAX_CONTEXT_SIZE)
     if context_size not in CONTEXT_SIZES:
         raise RddVersionError(f"header: context of {context_size} latents, this reader knows {CONTEXT_SIZES}")
-    config = LatentConfig(
+    return LatentConfig(
         *shape,
         num_scales=check_integer(f"key {PARAMETERS}[0]", values[0], 1, MAX_SCALES),
         context_size=context_size,
@@ -321,16 +322,15 @@ def _latent_config(values: list[Any], shape: tuple[int, int, int]) -> LatentConf
         act_bits=check_integer(f"key {PARAMETERS}[5]", values[5], *ACT_BITS),
         sample_frac_bits=check_integer(f"key {PARAMETERS}[6]", values[6], *SAMPLE_FRAC_BITS),
     )
-    return config
 
 
 def _raw_config(values: list[Any]) -> RawConfig:
-    if len(values) != 3:  # noqa: PLR2004 - the three fields below
+    if len(values) != 3:
         raise RddFormatError(f"header: key {PARAMETERS} has {len(values)} elements, expected 3")
     is_float = bool(check_integer(f"key {PARAMETERS}[0]", values[0], 0, 1))
     bits = check_integer(f"key {PARAMETERS}[1]", values[1], 1, 32)
     divisor = check_integer(f"key {PARAMETERS}[2]", values[2], 1, 1 if is_float else MAX_DIVISOR)
-    if (bits not in (16, 32)) if is_float else bits > 16:  # noqa: PLR2004 - IEEE half and single
+    if (bits not in (16, 32)) if is_float else bits > 16:
         raise RddFormatError(f"header: key {PARAMETERS}[1] is {bits}, expected 16 or 32 for floats, else 1..16")
     return RawConfig(is_float, bits, divisor)
 
@@ -398,11 +398,11 @@ def unpack_header(data: bytes) -> Header:
         raise RddVersionError(f"header: profile {profile}, this reader knows 0 and 1")
     num_classes = fields.integer(NUM_CLASSES, 1, MAX_CLASSES)
     sides = fields.integers(SHAPE, 1, MAX_SIDE)
-    if len(sides) != 3:  # noqa: PLR2004 - channels, height, width
+    if len(sides) != 3:
         raise RddFormatError(f"header: key {SHAPE} has {len(sides)} elements, expected 3")
     shape = (sides[0], sides[1], sides[2])
     section_bytes = fields.integers(SECTION_BYTES, 1, MAX_SECTION_BYTES)
-    if not 2 <= len(section_bytes) <= MAX_SLICES:  # noqa: PLR2004 - labels and at least one slice
+    if not 2 <= len(section_bytes) <= MAX_SLICES:
         raise RddFormatError(f"header: key {SECTION_BYTES} has {len(section_bytes)} elements")
     parameters = fields.array(PARAMETERS)
     return Header(

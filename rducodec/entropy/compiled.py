@@ -1,13 +1,14 @@
 """Latents of a slice decoded by compiled loops: the same integers as `rducodec.entropy.latents`, several times faster.
 
-The only module that knows numba, an optional extra. `rducodec.entropy.latents.decoder_class` decides when it is used.
-A kernel runs without the interpreter lock, so slices decode side by side in threads. All arithmetic is 32-bit
-integers (accumulators are proved to fit by `checked_layers`), and the 64-bit state of the range decoder.
+The only module that knows numba, an optional extra; `rducodec.entropy.latents.decoder_class` decides when it is used.
+Kernels run without the interpreter lock, so slices decode side by side in threads. Networks are computed in 32-bit
+integers (`checked_layers` proves that accumulators fit), LANES latents at a time. Indices are unsigned where that
+spares numba a test for negative ones, which would keep a loop from becoming vector instructions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -17,22 +18,19 @@ import numpy as np
 from rducodec.entropy import tables
 from rducodec.entropy.context import wavefront
 from rducodec.entropy.latents import SliceDecoder
-from rducodec.entropy.network import (
-    MEAN_BITS,
-    MEAN_MAX,
-    MEAN_MIN,
-    SCALE_INDEX_OFFSET,
-    checked_layers,
-)
+from rducodec.entropy.network import MEAN_BITS, MEAN_MAX, MEAN_MIN, SCALE_INDEX_OFFSET, checked_layers
 from rducodec.entropy.plain_coder import END_SLACK, STATE_MASK, WORD_BITS, payload_words
 from rducodec.entropy.symbols import TAIL_START
 from rducodec.errors import RddFormatError
 from rducodec.model import LatentConfig, QuantizedTensor
 
-LANES = 64  # latents that go through the layers together; a constant, so that the inner loops are unrolled vectors
-FAN_IN = 8  # inputs of a neuron that are added in one pass; divides every context size
-STATE = 3  # of the range decoder: point - lower, range, words read
-INVALID = -1  # in place of a symbol: the payload is not a sequence of symbols
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise ImportError("numba is told not to compile")
+
+Index = np.uintp
+LANES = 64  # latents that go through the layers together; a constant, so that loops over them need no remainder
+FAN_IN = 8  # inputs of a neuron that are added in one pass, held in registers; divides every context size
+SHIFT_MASK = 31  # shifts are smaller; said so that the compiler may shift 32-bit numbers
 
 ALPHABET, ESCAPE = tables.ALPHABET, tables.ESCAPE
 MEAN_ORIGIN, LAST_MEAN, LAST_SCALE = tables.MEAN_ORIGIN, tables.NUM_MEANS - 1, tables.NUM_SCALES - 1
@@ -43,298 +41,267 @@ BIT_ROW = EXPONENT_ROW + 1
 PRECISION = np.uint64(tables.PRECISION)
 TOTAL = np.uint64(tables.TOTAL)
 WORD = np.uint64(WORD_BITS)
-FULL_WORD = np.uint64(1 << WORD_BITS)
 
 
-def _compiled(function: Any) -> Any:
+def _compiled(function: Callable[..., Any]) -> Any:
     """The function as machine code, kept on disk between processes where a folder for it can be written."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}  # numpy: a division tests for no zero
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}  # numpy: a division does not test for zero
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder: compile in every process
+    except RuntimeError:  # no such folder: compiled in every process
         return numba.njit(**options)(function)
 
 
 @cache
 def _cumulative() -> np.ndarray:
-    """Sums of the frequencies up to and including each symbol, uint32, rows as named above."""
+    """Sums of the frequencies up to and including each symbol, uint32 (rows as named above, 16)."""
     bits = np.append(tables.bit_row(), np.full(ALPHABET - 2, -1, np.float32))  # no third symbol
     rows = [tables.primary_table(), tables.tail_table(), tables.exponent_row()[None], bits[None]]
-    return np.cumsum(np.concatenate(rows).astype(np.int64) + 1, axis=1).astype(np.uint32)
+    return np.cumsum(np.concatenate(rows).astype(np.uint32) + 1, axis=1, dtype=np.uint32)
 
 
 @lru_cache(maxsize=32)
 def _neighbours(grid_shapes: tuple[tuple[int, int], ...], context_size: int) -> np.ndarray:
-    """Coding numbers of the context of each latent, int32 (num_latents, context_size)."""
-    return np.ascontiguousarray(np.concatenate(wavefront(grid_shapes, context_size).gather, axis=1).T, np.int32)
+    """Coding numbers of the context of each latent, int64 (num_latents, context_size)."""
+    return np.ascontiguousarray(np.concatenate(wavefront(grid_shapes, context_size).gather, axis=1).T)
 
 
 @_compiled
-def _advance(state: Any, words: Any, scale: Any, lower: Any, frequency: Any) -> None:
-    """Take the interval [lower, lower + frequency) of 2**24; `scale` is range >> 24."""
-    difference = state[0] - scale * lower
-    width = scale * frequency
-    if width >> WORD == 0:
-        position = state[2]
-        difference <<= WORD
-        if position < np.uint64(len(words)):
-            difference |= np.uint64(words[position])
-        width <<= WORD
-        state[2] = position + np.uint64(1)
-    state[0] = difference
-    state[1] = width
+def _read(state: Any, words: Any, cumulative: Any, rows: Any, symbols: Any) -> Any:
+    """A symbol for each of these rows of `cumulative`. False where the payload is not a sequence of symbols.
 
-
-@_compiled
-def _symbol(state: Any, words: Any, cumulative: Any, row: Any) -> Any:
-    """The next symbol under a row of `_cumulative`, or INVALID."""
-    scale = state[1] >> PRECISION
-    quantile = state[0] // scale
-    if quantile >= TOTAL:
-        return INVALID
-    symbol = 0
-    lower = np.uint64(0)
-    upper = np.uint64(cumulative[row, 0])
-    while quantile >= upper:
-        symbol += 1
-        lower = upper
-        upper = np.uint64(cumulative[row, symbol])
-    _advance(state, words, scale, lower, upper - lower)
-    return symbol
-
-
-@_compiled
-def _decode_rows(state: Any, words: Any, rows: Any, symbols: Any) -> Any:
-    """Symbols for float32 rows of frequencies - 1. False where the payload is not a sequence of symbols."""
-    for index in range(len(rows)):
-        scale = state[1] >> PRECISION
-        quantile = state[0] // scale
+    `state` is uint64 (3,): point - lower of the range decoder, its range, and the number of words read.
+    """
+    difference, width, position = state[0], state[1], state[2]
+    for index in range(Index(len(rows))):
+        scale = width >> PRECISION
+        quantile = difference // scale
         if quantile >= TOTAL:
             return False
-        symbol = 0
-        lower = np.uint64(0)
-        frequency = np.uint64(rows[index, 0]) + np.uint64(1)
-        while quantile >= lower + frequency:
-            symbol += 1
-            lower += frequency
-            frequency = np.uint64(rows[index, symbol]) + np.uint64(1)
-        _advance(state, words, scale, lower, frequency)
+        row = Index(rows[index])
+        symbol = Index(0)
+        lower, upper = np.uint64(0), np.uint64(cumulative[row, symbol])
+        while quantile >= upper:
+            symbol += Index(1)
+            lower, upper = upper, np.uint64(cumulative[row, symbol])
         symbols[index] = symbol
+        difference -= scale * lower
+        width = scale * (upper - lower)
+        if width >> WORD == np.uint64(0):
+            width <<= WORD
+            difference <<= WORD
+            if position < np.uint64(len(words)):
+                difference |= np.uint64(words[position])
+            position += np.uint64(1)
+    state[0], state[1], state[2] = difference, width, position
     return True
 
 
 @_compiled
-def _escaped(state: Any, words: Any, cumulative: Any, orders: Any, rows: Any, offsets: Any) -> Any:
-    """Offsets of latents that were escaped, in `offsets`; `rows` are those of the primary table. False as above."""
-    far = np.empty(len(rows), np.int64)  # bits of the mantissa
-    for index in range(len(rows)):
-        offsets[index] = _symbol(state, words, cumulative, TAIL_ROW + (rows[index] >> MEAN_BITS))
-        if offsets[index] == INVALID:
-            return False
-    for index in range(len(rows)):
-        far[index] = 0
+def _read_escapes(state: Any, words: Any, cumulative: Any, orders: Any, scales: Any, offsets: Any) -> Any:
+    """int32 offsets of escaped latents of these int32 scale indices. False as above."""
+    count = len(offsets)
+    rows = np.empty(count, np.int32)
+    for index in range(count):
+        rows[index] = TAIL_ROW + scales[index]
+    if not _read(state, words, cumulative, rows, offsets):
+        return False
+    num_far = 0
+    for index in range(count):
         if offsets[index] == ESCAPE:
-            exponent = _symbol(state, words, cumulative, EXPONENT_ROW)
-            if exponent == INVALID:
-                return False
-            far[index] = exponent + orders[rows[index] >> MEAN_BITS]
-    for index in range(len(rows)):
-        sign = _symbol(state, words, cumulative, BIT_ROW)
-        mantissa = 1
-        for _ in range(far[index]):
-            bit = _symbol(state, words, cumulative, BIT_ROW)
-            if bit == INVALID:
-                return False
-            mantissa = 2 * mantissa + bit
-        if sign == INVALID:
-            return False
+            rows[num_far] = EXPONENT_ROW
+            num_far += 1
+    exponents = np.empty(num_far, np.int32)
+    if not _read(state, words, cumulative, rows[:num_far], exponents):
+        return False
+    widths = np.zeros(count, np.int32)  # bits of the mantissa
+    num_far, num_bits = 0, count
+    for index in range(count):
+        if offsets[index] == ESCAPE:
+            widths[index] = exponents[num_far] + orders[scales[index]]
+            num_bits += widths[index]
+            num_far += 1
+    rows, bits = np.empty(num_bits, np.int32), np.empty(num_bits, np.int32)
+    for place in range(num_bits):
+        rows[place] = BIT_ROW
+    if not _read(state, words, cumulative, rows, bits):
+        return False
+    place = 0
+    for index in range(count):
+        sign = bits[place]
         magnitude = TAIL_START + offsets[index]
         if offsets[index] == ESCAPE:
-            magnitude += mantissa - (1 << orders[rows[index] >> MEAN_BITS])
+            mantissa = 1
+            for k in range(widths[index]):
+                mantissa = 2 * mantissa + bits[place + 1 + k]
+            magnitude += mantissa - (1 << orders[scales[index]])
         offsets[index] = -magnitude if sign else magnitude
+        place += 1 + widths[index]
     return True
 
 
 @_compiled
-def _layer(weights: Any, offsets: Any, x: Any, y: Any) -> None:
-    """y = weights @ x + offsets for LANES columns: (out, in), (out,), (in, LANES), (out, LANES)."""
-    for neuron in range(len(offsets)):
-        offset = offsets[neuron]
-        for lane in range(LANES):
-            y[neuron, lane] = offset
-        for i in range(0, weights.shape[1], FAN_IN):
-            w0, w1, w2, w3 = (
-                weights[neuron, i],
-                weights[neuron, i + 1],
-                weights[neuron, i + 2],
-                weights[neuron, i + 3],
-            )
-            w4, w5, w6, w7 = (
-                weights[neuron, i + 4],
-                weights[neuron, i + 5],
-                weights[neuron, i + 6],
-                weights[neuron, i + 7],
-            )
-            for lane in range(LANES):
-                y[neuron, lane] += (
-                    w0 * x[i, lane]
-                    + w1 * x[i + 1, lane]
-                    + w2 * x[i + 2, lane]
-                    + w3 * x[i + 3, lane]
-                    + w4 * x[i + 4, lane]
-                    + w5 * x[i + 5, lane]
-                    + w6 * x[i + 6, lane]
-                    + w7 * x[i + 7, lane]
-                )
+def _add_layer(weights: Any, offsets: Any, x: Any, y: Any) -> None:
+    """y = weights @ x + offsets; int32 (out, in), (out,), (in, LANES), (out, LANES)."""
+    for neuron in range(Index(len(offsets))):
+        for lane in range(Index(LANES)):
+            y[neuron, lane] = offsets[neuron]
+        for first in range(Index(0), Index(weights.shape[1]), Index(FAN_IN)):
+            for lane in range(Index(LANES)):
+                total = y[neuron, lane]
+                for i in range(Index(FAN_IN)):
+                    total += weights[neuron, first + i] * x[first + i, lane]
+                y[neuron, lane] = total
 
 
 @_compiled
-def _gather(values: Any, neighbours: Any, first: Any, x: Any) -> Any:
-    """Context values of LANES latents from column `first` of a step, or of those that are left; their number.
+def _gather(values: Any, neighbours: Any, column: Any, x: Any) -> None:
+    """Context values of the latents of a step from `column` on, as many as there are up to LANES.
 
     `values` is (latents, samples), `neighbours` (latents of the step, context), `x` (context, LANES).
     """
-    num_samples = values.shape[1]
-    latent, sample = first // num_samples, first % num_samples
-    lane = 0
-    while lane < LANES and latent < len(neighbours):
-        count = min(LANES - lane, num_samples - sample)
-        for i in range(neighbours.shape[1]):
-            source = neighbours[latent, i]
+    num_samples = Index(values.shape[1])
+    latent, sample, lane = Index(column // values.shape[1]), Index(column % values.shape[1]), Index(0)
+    while lane < Index(LANES) and latent < Index(len(neighbours)):
+        count = min(Index(LANES) - lane, num_samples - sample)
+        for i in range(Index(neighbours.shape[1])):
+            source = Index(neighbours[latent, i])
             for k in range(count):
                 x[i, lane + k] = values[source, sample + k]
-        lane += count
-        latent += 1
-        sample = 0
-    return lane
+        lane, latent, sample = lane + count, latent + Index(1), Index(0)
 
 
 @_compiled
-def _decode_slice(
+def _predict(network: Any, act_max: Any, x: Any, y: Any) -> None:
+    """Rounded means in y[0] and table rows in y[1] for contexts in x; both int32 (context, LANES), overwritten."""
+    weights, offsets, shifts, head_weights, head_offsets, head_shifts = network
+    for depth in range(len(weights)):
+        _add_layer(weights[depth], offsets[depth], x, y)
+        shift = shifts[depth] & SHIFT_MASK
+        for i in range(Index(len(x))):
+            for lane in range(Index(LANES)):
+                x[i, lane] = min(max(y[i, lane] >> shift, 0), act_max)
+    _add_layer(head_weights, head_offsets, x, y)
+    mean_shift, scale_shift = head_shifts[0] & SHIFT_MASK, head_shifts[1] & SHIFT_MASK
+    for lane in range(Index(LANES)):
+        mean = min(max(y[0, lane] >> mean_shift, MEAN_MIN), MEAN_MAX) + MEAN_ORIGIN
+        scale = min(max((y[1, lane] >> scale_shift) + SCALE_INDEX_OFFSET, 0), LAST_SCALE)
+        y[0, lane] = mean >> MEAN_BITS
+        y[1, lane] = (scale << MEAN_BITS) | (mean & LAST_MEAN)
+
+
+@_compiled
+def _read_slice(
     state: Any,
     words: Any,
     cumulative: Any,
     orders: Any,
     bounds: Any,
     neighbours: Any,
-    weights: Any,
-    offsets: Any,
-    shifts: Any,
-    head_weights: Any,
-    head_offsets: Any,
-    head_shifts: Any,
+    network: Any,
     act_max: Any,
     act_frac_bits: Any,
     coded: Any,
 ) -> Any:
-    """Latents of a slice into `coded`, int32 (latents, samples). False as above."""
-    num_latents, num_samples = coded.shape
-    context_size = neighbours.shape[1]
-    values = np.zeros((num_latents + 1, num_samples), np.int32)
-    flat_values = values.reshape(-1)
-    flat_coded = coded.reshape(-1)
-    x = np.zeros((context_size, LANES), np.int32)
-    y = np.zeros((context_size, LANES), np.int32)
-    head = np.zeros((2, LANES), np.int32)
-    rows = np.zeros(LANES, np.int32)
+    """Latents of a slice, int32 (latents, samples), step by step into `coded`. False as above."""
+    num_samples = coded.shape[1]
+    values = np.zeros((len(coded) + 1, num_samples), np.int32)  # as contexts see them; a row of zeros at the end
+    latents, flat_values = coded.reshape(-1), values.reshape(-1)
+    x = np.zeros((neighbours.shape[1], LANES), np.int32)
+    y = np.zeros((neighbours.shape[1], LANES), np.int32)
     widest = 0
     for step in range(len(bounds) - 1):
-        widest = max(widest, bounds[step + 1] - bounds[step])
-    escaped = np.empty(widest * num_samples, np.int64)
-    escaped_rows = np.empty(widest * num_samples, np.int64)
-    escaped_offsets = np.empty(widest * num_samples, np.int64)
+        widest = max(widest, (bounds[step + 1] - bounds[step]) * num_samples)
+    all_rows, all_symbols = np.empty(widest, np.int32), np.empty(widest, np.int32)
     for step in range(len(bounds) - 1):
-        begin, end = bounds[step], bounds[step + 1]
-        first = begin * num_samples
-        num_escaped = 0
-        for column in range(0, (end - begin) * num_samples, LANES):
-            count = _gather(values, neighbours[begin:end], column, x)
-            for depth in range(len(weights)):
-                _layer(weights[depth], offsets[depth], x, y)
-                shift = shifts[depth] & 31
-                for i in range(context_size):
-                    for lane in range(LANES):
-                        x[i, lane] = min(max(y[i, lane] >> shift, 0), act_max)
-            _layer(head_weights, head_offsets, x, head)
-            mean_shift, scale_shift = head_shifts[0] & 31, head_shifts[1] & 31
-            for lane in range(LANES):
-                mean = min(max(head[0, lane] >> mean_shift, MEAN_MIN), MEAN_MAX) + MEAN_ORIGIN
-                scale = min(max((head[1, lane] >> scale_shift) + SCALE_INDEX_OFFSET, 0), LAST_SCALE)
-                head[0, lane] = mean >> MEAN_BITS
-                rows[lane] = (scale << MEAN_BITS) | (mean & LAST_MEAN)
+        begin, size = bounds[step] * num_samples, (bounds[step + 1] - bounds[step]) * num_samples
+        centres, rows, symbols = latents[begin : begin + size], all_rows[:size], all_symbols[:size]
+        for column in range(0, size, LANES):
+            _gather(values, neighbours[bounds[step] : bounds[step + 1]], column, x)
+            _predict(network, act_max, x, y)
+            count = min(LANES, size - column)
             for lane in range(count):
-                symbol = _symbol(state, words, cumulative, rows[lane])
-                place = first + column + lane
-                if symbol == ESCAPE:
-                    escaped[num_escaped] = place
-                    escaped_rows[num_escaped] = rows[lane]
-                    num_escaped += 1
-                elif symbol == INVALID:
-                    return False
-                magnitude = (symbol + 1) >> 1
-                flat_coded[place] = head[0, lane] + (magnitude if symbol & 1 else -magnitude)
+                centres[column + lane] = y[0, lane]
+                rows[column + lane] = y[1, lane]
+        if not _read(state, words, cumulative, rows, symbols):
+            return False
+        num_escaped = 0
+        for index in range(Index(size)):
+            symbol = symbols[index]
+            magnitude = (symbol + 1) >> 1
+            centres[index] += magnitude if symbol & 1 else -magnitude
+            num_escaped += symbol == ESCAPE
         if num_escaped:
-            if not _escaped(
-                state, words, cumulative, orders, escaped_rows[:num_escaped], escaped_offsets[:num_escaped]
-            ):
+            scales, offsets = np.empty(num_escaped, np.int32), np.empty(num_escaped, np.int32)
+            number = 0
+            for index in range(size):
+                if symbols[index] == ESCAPE:
+                    scales[number] = rows[index] >> MEAN_BITS
+                    number += 1
+            if not _read_escapes(state, words, cumulative, orders, scales, offsets):
                 return False
-            for index in range(num_escaped):
-                flat_coded[escaped[index]] += escaped_offsets[index] - TAIL_START
-        for place in range(first, end * num_samples):
-            latent = np.int64(flat_coded[place]) << act_frac_bits
-            flat_values[place] = min(max(latent, -act_max), act_max)
+            number = 0
+            for index in range(size):
+                if symbols[index] == ESCAPE:
+                    centres[index] += offsets[number] - TAIL_START
+                    number += 1
+        for index in range(Index(size)):
+            value = np.int64(centres[index]) << act_frac_bits
+            flat_values[Index(begin) + index] = min(max(value, -act_max), act_max)
     return True
 
 
+def _packed(network: Sequence[QuantizedTensor], config: LatentConfig) -> tuple[np.ndarray, ...]:
+    """int32 weights, offsets and shifts of all hidden layers, then of the output; roundings are in the offsets."""
+    (layers,), _ = checked_layers([network], config)
+    weights, offsets, shifts = zip(*layers, strict=True)
+    rounded = [offset + ((np.int64(1) << shift) >> 1) for offset, shift in zip(offsets, shifts, strict=True)]
+    size = config.context_size
+    return (
+        np.array(weights[:-1], np.int32).reshape(-1, size, size),
+        np.array(rounded[:-1], np.int32).reshape(-1, size),
+        np.array(shifts[:-1], np.int32),
+        weights[-1].astype(np.int32),
+        rounded[-1].astype(np.int32),
+        shifts[-1].astype(np.int32),
+    )
+
+
 class CompiledDecoder(SliceDecoder):
-    """The range decoder as compiled loops, and all latents of a slice in one call."""
+    """The range decoder as compiled loops, and all latents of a slice in one call of them."""
 
     def __init__(self, payload: bytes | memoryview) -> None:
         self._words = payload_words(payload)
-        start = [int(word) for word in self._words[:2]] + [0, 0]
-        self._state = np.array([(start[0] << WORD_BITS) | start[1], STATE_MASK, 2], np.uint64)
-
-    @staticmethod
-    def _check(valid: bool) -> None:
-        if not valid:
-            raise RddFormatError("range coder: the payload is not a sequence of symbols")
+        first, second = np.append(self._words[:2], [0, 0])[:2].tolist()
+        self._state = np.array([first << WORD_BITS | second, STATE_MASK, 2], np.uint64)
 
     def decode(self, rows: np.ndarray) -> np.ndarray:
+        cumulative = np.cumsum(rows.astype(np.uint32) + 1, axis=1, dtype=np.uint32)
         symbols = np.empty(len(rows), np.int32)
-        self._check(_decode_rows(self._state, self._words, np.ascontiguousarray(rows, np.float32), symbols))
+        self._check(_read(self._state, self._words, cumulative, np.arange(len(rows), dtype=np.int32), symbols))
         return symbols
 
     def decode_slice(self, network: Sequence[QuantizedTensor], config: LatentConfig, coded: np.ndarray) -> None:
-        act_max = (1 << config.act_bits) - 1
-        (layers,), _ = checked_layers([network], config)
-        plan = wavefront(config.grid_shapes(), config.context_size)
-        size = config.context_size
-        hidden = layers[:-1]
-        shifts = np.array([shift for _, _, shift in hidden], np.int64)
-        weights = np.array([weight for weight, _, _ in hidden], np.int32).reshape(-1, size, size)
-        offsets = np.array([offset + ((1 << int(s)) >> 1) for _, offset, s in hidden], np.int32).reshape(-1, size)
-        weight, offset, head_shifts = layers[-1]
-        self._check(
-            _decode_slice(
-                self._state,
-                self._words,
-                _cumulative(),
-                tables.golomb_orders(),
-                plan.bounds,
-                _neighbours(config.grid_shapes(), size),
-                weights,
-                offsets,
-                shifts,
-                np.ascontiguousarray(weight, np.int32),
-                np.ascontiguousarray(offset + ((1 << head_shifts) >> 1), np.int32),
-                head_shifts,
-                act_max,
-                config.act_frac_bits,
-                coded,
-            )
+        done = _read_slice(
+            self._state,
+            self._words,
+            _cumulative(),
+            tables.golomb_orders(),
+            wavefront(config.grid_shapes(), config.context_size).bounds,
+            _neighbours(config.grid_shapes(), config.context_size),
+            _packed(network, config),
+            (1 << config.act_bits) - 1,
+            config.act_frac_bits,
+            coded,
         )
+        self._check(done)
+
+    @staticmethod
+    def _check(done: bool) -> None:
+        if not done:
+            raise RddFormatError("range coder: the payload is not a sequence of symbols")
 
     def finish(self) -> None:
-        unread = int(self._state[2]) < len(self._words)
-        if unread or int(self._state[0]) >= END_SLACK:
+        difference, _, position = self._state.tolist()
+        if position < len(self._words) or difference >= END_SLACK:
             raise RddFormatError("range coder: payload does not end with its last symbol")

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 
 from rducodec.entropy import tables
 from rducodec.errors import RddFormatError
-from rducodec.integer import FLOAT32_BITS, INT32_BITS, accumulator_bound, floor_clamp, matmul, scaled
+from rducodec.integer import FLOAT32_BITS, INT32_BITS, accumulator_bound, clamp, floor_clamp, matmul, scaled
 from rducodec.model import LatentConfig, QuantizedTensor
 
 LATENT_MIN, LATENT_MAX = -(1 << 15), (1 << 15) - 1
@@ -54,7 +54,7 @@ class EntropyNetworks:
         """Latents as the network sees them: fixed point, clamped, in the dtype of the matrices."""
         xp = array_namespace(latents)
         values = xp.astype(latents, self.dtype) * (1 << self.act_frac_bits)
-        return xp.clip(values, -self.act_max, self.act_max)
+        return clamp(values, -self.act_max, self.act_max)
 
     def predict(self, inputs: Any) -> Prediction:
         """Prediction for context values (slices, context, batch); arrays of the result are (slices, batch)."""
@@ -62,8 +62,8 @@ class EntropyNetworks:
         starts = range(0, inputs.shape[2], BLOCK_COLUMNS)
         blocks = [self._output(inputs[:, :, begin : begin + BLOCK_COLUMNS]) for begin in starts]
         output = xp.astype(xp.concat(blocks, axis=2), xp.int32)  # (slices, 2, batch)
-        mean = xp.clip(output[:, 0, :], MEAN_MIN, MEAN_MAX) + tables.MEAN_ORIGIN
-        scale = xp.clip(output[:, 1, :] + SCALE_INDEX_OFFSET, 0, tables.NUM_SCALES - 1)
+        mean = clamp(output[:, 0, :], MEAN_MIN, MEAN_MAX) + tables.MEAN_ORIGIN
+        scale = clamp(output[:, 1, :] + SCALE_INDEX_OFFSET, 0, tables.NUM_SCALES - 1)
         return Prediction(mean >> MEAN_BITS, (scale << MEAN_BITS) | (mean & (tables.NUM_MEANS - 1)))
 
     def _output(self, x: Any) -> Any:

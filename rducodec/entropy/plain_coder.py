@@ -6,6 +6,7 @@ State: `lower` and `range` of 64 bits; range >= 2**32 between symbols. Words hav
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from itertools import accumulate
 
 import numpy as np
@@ -98,7 +99,7 @@ class PlainEncoder(Encoder):
 
 
 class PlainDecoder(Decoder):
-    """One symbol at a time, by linear search."""
+    """One symbol at a time, by bisection."""
 
     def __init__(self, payload: bytes | memoryview) -> None:
         self._words = payload_words(payload).tolist()
@@ -120,10 +121,9 @@ class PlainDecoder(Decoder):
         quantile = ((self._point - self._lower) & STATE_MASK) // scale
         if quantile >> PRECISION:
             raise RddFormatError("range coder: the payload is not a sequence of symbols")
-        upper = 0
-        for symbol, upper in enumerate(accumulate(int(f) + 1 for f in row)):
-            if quantile < upper:
-                break
+        uppers = list(accumulate(int(f) + 1 for f in row))
+        symbol = bisect_right(uppers, quantile)
+        upper = uppers[symbol]
         frequency = int(row[symbol]) + 1
         self._lower = (self._lower + scale * (upper - frequency)) & STATE_MASK
         self._range = scale * frequency

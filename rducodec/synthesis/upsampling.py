@@ -37,9 +37,7 @@ def _upsample_channel(xp: Any, phases: Any, x: Any, value_max: int) -> Any:
     for py in (0, 1):
         columns = []
         for px in (0, 1):
-            patches = [
-                x[:, :, py + a : py + a + h, px + b : px + b + w] for a in range(TAPS) for b in range(TAPS)
-            ]
+            patches = [x[:, :, py + a : py + a + h, px + b : px + b + w] for a in range(TAPS) for b in range(TAPS)]
             flat = xp.reshape(xp.stack(patches), (TAPS * TAPS, -1))
             product = matmul(phases[2 * py + px : 2 * py + px + 1, :], flat)
             product += 0.5

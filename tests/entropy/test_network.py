@@ -41,7 +41,7 @@ def expected_prediction(tensors, values, config):
 
 @settings(max_examples=40, deadline=None)
 @given(latent_configs(), st.integers(0, 2**32 - 1), st.booleans())
-def test_prediction(config: rducodec.LatentConfig, seed: int, float64: bool) -> None:  # noqa: FBT001
+def test_prediction(config: rducodec.LatentConfig, seed: int, float64: bool) -> None:
     rng = np.random.default_rng(seed)
     parts = [random_slice(config, 1, rng) for _ in range(2)]
     networks = stack_networks([part.entropy for part in parts], config, float64=float64)

@@ -35,7 +35,7 @@ def encoded(encoder: Encoder, symbols: np.ndarray, rows: np.ndarray) -> bytes:
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 120), st.booleans())
-def test_coders_agree(seed: int, length: int, extreme: bool) -> None:  # noqa: FBT001
+def test_coders_agree(seed: int, length: int, extreme: bool) -> None:
     symbols, rows = message(seed, length, extreme=extreme)
     payloads = [encoded(new(), symbols, rows) for new in ENCODERS]
     assert payloads[0] == payloads[1]

@@ -1,0 +1,1 @@
+"""The `rdd` command: parse, call, print. Everything else is in `rducodec`."""

@@ -1,0 +1,187 @@
+"""`rdd inspect`: what a file holds, without decoding it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+import rducodec
+from rducodec import Dataset, LatentConfig, Limits
+from rducodec.bitstream.container import MAJOR, MINOR, PREFIX_BYTES
+from rducodec.interop.space import describe_space, space_fields
+from rducodec.reader import work_estimate
+from rducodec_cli import options
+from rducodec_cli.terminal import amount, print_fields, print_json, print_table, shown
+
+MAX_ROWS = 12  # of a table, unless --all
+
+
+def _num_parameters(shapes: tuple[tuple[int, ...], ...]) -> int:
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def _sections(dataset: Dataset) -> list[dict[str, Any]]:
+    """All sections in file order; offsets and sizes in bytes."""
+    container = dataset.container
+    labels_bytes = dataset.header.labels_bytes
+    sections: list[dict[str, Any]] = [
+        {"name": "prefix", "offset": 0, "bytes": PREFIX_BYTES},
+        {"name": "header", "offset": PREFIX_BYTES, "bytes": container.body_offset - PREFIX_BYTES},
+        {"name": "labels", "offset": container.body_offset, "bytes": labels_bytes},
+    ]
+    for entry in dataset.slices:
+        place = {"name": f"slice {entry.index}", "offset": entry.offset_bytes, "bytes": entry.num_bytes}
+        sections.append(place | {"class": entry.label, "samples": entry.num_samples})
+    return sections
+
+
+def _profile(dataset: Dataset) -> dict[str, Any]:
+    """What is particular to the profile."""
+    config = dataset.config
+    if not isinstance(config, LatentConfig):
+        kind = "float" if config.is_float else "integer"
+        return {"profile": "raw", "number_type": kind, "bits": config.bits, "divisor": config.divisor}
+    return {
+        "profile": "latent",
+        "sample_frac_bits": config.sample_frac_bits,
+        "latents": {"grids": [list(shape) for shape in config.grid_shapes()], "per_sample": config.num_latents()},
+        "entropy_network": {
+            "context_size": config.context_size,
+            "depth": config.entropy_depth,
+            "act_bits": config.act_bits,
+            "act_frac_bits": config.act_frac_bits,
+            "parameters": _num_parameters(config.entropy_shapes()),
+        },
+        "decoder_network": {
+            "widths": list(config.synthesis_widths),
+            "parameters": _num_parameters(config.synthesis_shapes()),
+            "upsampling_parameters": _num_parameters(config.tensor_shapes())
+            - _num_parameters(config.entropy_shapes())
+            - _num_parameters(config.synthesis_shapes()),
+        },
+        "work": dataset.header.num_samples * work_estimate(config),
+    }
+
+
+def inspection(file: str, dataset: Dataset) -> dict[str, Any]:
+    """Everything that `rdd inspect` knows, for machines."""
+    header, texts = dataset.header, dataset.header.texts
+    label_set = dataset.label_set
+    return {
+        "file": file,
+        "file_bytes": dataset.container.num_bytes,
+        "format_version": f"{MAJOR}.{MINOR}",
+        "file_check": dataset.container.file_check.hex(),
+        "sample_digest": dataset.sample_digest.hex(),
+        "num_samples": header.num_samples,
+        "shape": list(header.shape),
+        **_profile(dataset),
+        "num_classes": header.num_classes,
+        "class_counts": label_set.counts.tolist(),
+        "class_names": list(texts.class_names),
+        "class_ids": list(texts.class_ids),
+        "keeps_order": label_set.order is not None,
+        "space": space_fields(header.space),
+        "name": texts.name or None,
+        "licence": texts.licence or None,
+        "source": texts.source or None,
+        "recipe": texts.recipe,
+        "header_is_compressed": dataset.container.header_is_compressed,
+        "sections": _sections(dataset),
+    }
+
+
+def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
+    if found["profile"] == "raw":
+        scale = f", divided by {found['divisor']}" if found["divisor"] > 1 else ""
+        return [("numbers", f"{found['bits']}-bit {found['number_type']}s{scale}, lossless")]
+    latents, entropy, decoder = found["latents"], found["entropy_network"], found["decoder_network"]
+    grids = ", ".join(f"{h} x {w}" for h, w in latents["grids"])
+    layers = " -> ".join(map(str, [len(latents["grids"]), *decoder["widths"], found["shape"][0]]))
+    return [
+        ("numbers", f"integers in units of 2^-{found['sample_frac_bits']}, unclamped"),
+        ("latents", f"{latents['per_sample']:,} a sample: {grids}"),
+        (
+            "entropy network",
+            f"{entropy['context_size']} x {entropy['depth']} (context x depth), {entropy['parameters']:,} parameters",
+        ),
+        (
+            "decoder network",
+            f"{layers}, then two 3 x 3 layers, {decoder['parameters']:,} parameters; "
+            f"upsampling {decoder['upsampling_parameters']}",
+        ),
+        ("work", f"{found['work']:.3g} multiplications to decode everything"),
+    ]
+
+
+def _classes(found: dict[str, Any]) -> str:
+    counts = found["class_counts"]
+    each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+    order = "in the order of the source" if found["keeps_order"] else "class after class"
+    return f"{found['num_classes']:,}, with {each} samples each, {order}"
+
+
+def _print(found: dict[str, Any], dataset: Dataset, show_all: bool) -> None:
+    shape = " x ".join(map(str, found["shape"]))
+    fields = [
+        ("profile", f"{found['profile']}, format {found['format_version']}"),
+        ("samples", f"{found['num_samples']:,} of {shape} (channels x height x width)"),
+        ("classes", _classes(found)),
+        ("value space", describe_space(dataset.header.space)),
+        *_numbers(found),
+        *((key, found[key]) for key in ("name", "source", "licence") if found[key]),
+        *(("recipe" if i == 0 else "", f"{k} = {v}") for i, (k, v) in enumerate(found["recipe"].items())),
+        ("file", f"{found['file_bytes']:,} bytes, digest {found['file_check']} (checked)"),
+        ("sample digest", f"{found['sample_digest']} (rdd verify checks it)"),
+    ]
+    click.echo(click.style(shown(found["file"]), bold=True))
+    print_fields(fields)
+    _print_classes(found, show_all)
+    _print_sections(found, show_all)
+
+
+def _print_classes(found: dict[str, Any], show_all: bool) -> None:
+    names, ids, counts = found["class_names"], found["class_ids"], found["class_counts"]
+    if not names and not ids and min(counts) == max(counts):
+        return
+    columns = [("class", [str(i) for i in range(len(counts))])]
+    columns += [("name", names)] if names else []
+    columns += [("id", [str(i) for i in ids])] if ids else []
+    columns += [("samples", [f"{count:,}" for count in counts])]
+    rows = list(zip(*(values for _, values in columns), strict=True))
+    click.echo()
+    _limited_table([title for title, _ in columns], rows, show_all, left=2 if names else 1)
+
+
+def _print_sections(found: dict[str, Any], show_all: bool) -> None:
+    rows = [
+        (s["name"], f"{s['offset']:,}", f"{s['bytes']:,}", str(s.get("class", "")), str(s.get("samples", "")))
+        for s in found["sections"]
+    ]
+    click.echo()
+    _limited_table(("section", "offset", "bytes", "class", "samples"), rows, show_all, left=1)
+
+
+def _limited_table(header: Any, rows: list[Any], show_all: bool, *, left: int) -> None:
+    visible = rows if show_all or len(rows) <= MAX_ROWS + 1 else rows[:MAX_ROWS]
+    print_table(header, visible, left=left)
+    if len(visible) < len(rows):
+        click.echo(f"  ... {amount(len(rows) - len(visible), 'more row')} (--all)")
+
+
+@click.command()
+@click.argument("file", type=options.FILE)
+@click.option("--all", "show_all", is_flag=True, help="Show every class and section.")
+@options.limits
+@options.common
+def inspect(file: str, as_json: bool, show_all: bool, limits: Limits) -> None:
+    """What is in FILE, without decoding it."""
+    with options.about(file):
+        dataset = rducodec.read(file, limits=limits)
+    found = inspection(file, dataset)
+    if as_json:
+        print_json(found)
+    else:
+        _print(found, dataset, show_all)

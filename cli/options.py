@@ -1,0 +1,112 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+
+from rducodec import Limits, RddError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+DEBUG_KEY = "rducodec_cli.debug"  # in the root context's meta
+
+_LIMIT_HELP = {
+    "max_file_bytes": "Largest file to read.",
+    "max_header_bytes": "Largest header to unpack.",
+    "max_sample_pixels": "Most pixels of one sample.",
+    "max_output_bytes": "Most memory for decoded samples.",
+    "max_work": "Most multiplications for decoding.",
+}
+
+
+def _remember_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_root().meta[DEBUG_KEY] = True
+
+
+def common(command: Command) -> Command:
+    """--json and --debug, which every command has."""
+    debug = click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_remember_debug, help="Show a traceback on errors."
+    )
+    machine = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    return machine(debug(command))
+
+
+def limits(command: Command) -> Command:
+    """One option for each field of `Limits`; the command gets them as the argument `limits`."""
+
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
+        given = {field.name: keywords.pop(field.name) for field in dataclasses.fields(Limits)}
+        return command(*arguments, limits=Limits(**given), **keywords)
+
+    wrapped.__doc__ = command.__doc__
+    wrapped.__name__ = command.__name__
+    if hasattr(command, "__click_params__"):
+        wrapped.__click_params__ = command.__click_params__  # type: ignore[attr-defined]
+    for field in reversed(dataclasses.fields(Limits)):
+        option = click.option(
+            "--" + field.name.replace("_", "-"),
+            type=click.IntRange(min=1),
+            metavar="N",
+            default=field.default,
+            show_default=True,
+            help=_LIMIT_HELP.get(field.name, "Limit of the same name."),
+        )
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[return-value]
+
+
+def threads(command: Command) -> Command:
+    """--threads."""
+    option = click.option(
+        "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to use.  [default: one a processor]"
+    )
+    return option(command)
+
+
+def device(command: Command) -> Command:
+    """--device, for commands that decode."""
+    option = click.option(
+        "--device",
+        metavar="NAME",
+        default="numpy",
+        show_default=True,
+        help="numpy, or a torch device: cpu, cuda, ... The samples are the same.",
+    )
+    return option(command)
+
+
+FILE = click.Path(dir_okay=True, allow_dash=False)
+
+
+@contextmanager
+def about(path: str) -> Iterator[None]:
+    """Errors inside concern this file: its name comes before their message."""
+    try:
+        yield
+    except RddError as error:
+        if not isinstance(error, OSError):  # those name their file themselves
+            error.add_note(path)
+        raise
+
+
+def array_mover(device: str) -> Callable[[Any], Any] | None:
+    """What moves arrays to a torch device, or None for numpy. Raises click.BadParameter for a device that fails."""
+    if device == "numpy":
+        return None
+    try:
+        from rducodec.torch import on_device  # only where it is asked for
+
+        mover = on_device(device)
+        mover(np.zeros(1))
+    except ImportError as error:
+        raise click.BadParameter(f"device {device!r} needs torch: {error}", param_hint="--device") from error
+    except (RuntimeError, AssertionError) as error:
+        raise click.BadParameter(f"device {device!r}: {str(error).splitlines()[0]}", param_hint="--device") from error
+    return mover

@@ -1,0 +1,199 @@
+"""From a source to a file: samples into slices, the header around them, and the training or lossless coding between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rducodec.bitstream.container import pack_container
+from rducodec.bitstream.header import Header, Texts, pack_header
+from rducodec.digest import SLICE_CHECK_BYTES
+from rducodec.errors import RddInputError, RddVersionError
+from rducodec.interop.source import SourceSet
+from rducodec.labels import Labels, pack_labels
+from rducodec.model import LatentConfig
+from rducodec.writer import pack_latent, pack_raw
+
+if TYPE_CHECKING:
+    from rducodec.training import OverfitSettings
+    from rducodec.training import Progress as TrainingProgress
+
+# Widths of the hidden 1x1 layers of the synthesis by the paper's names.
+DECODERS = {
+    **{f"v4-{width}": (width,) for width in (40, 160, 240, 480, 960, 1200)},
+    **{f"v5-{width}": (width, 40) for width in (240, 320)},
+}
+DEFAULT_DECODER = "v4-160"
+DEFAULT_SLICE_SIZE = 64
+MAX_SCALES = 6
+LARGE_SIDE = 64  # from here on, the number of scales does not grow
+SLICE_BYTES_GUESS = 1 << 14  # for the size of a header before its slices are known
+
+
+def num_scales_for(height: int, width: int) -> int:
+    """Latent grids of a sample, as in the paper: down to one latent, at most 6.
+
+    >>> num_scales_for(8, 8), num_scales_for(32, 32), num_scales_for(128, 128)
+    (4, 6, 6)
+    """
+    side = min(height, width)
+    return MAX_SCALES if side >= LARGE_SIDE else side.bit_length()
+
+
+@dataclass(frozen=True)
+class LatentShape:
+    """The networks of a file to be made, independent of the geometry of its samples."""
+
+    synthesis_widths: tuple[int, ...] = DECODERS[DEFAULT_DECODER]
+    context_size: int = 16
+    entropy_depth: int = 2
+    slice_size: int = DEFAULT_SLICE_SIZE  # samples of a slice, at most
+    num_scales: int | None = None  # None: as `num_scales_for` says
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A source cut into slices, with everything of the file but the payloads."""
+
+    config: LatentConfig
+    labels: Labels
+    parts: list[np.ndarray] = field(repr=False)  # float32 samples of each slice
+    classes: list[int]  # of each slice
+    fixed_bits: int  # of prefix, header, labels and checks, within a few bytes
+
+
+def labels_of(source: SourceSet, *, keep_order: bool) -> Labels:
+    """Labels as they will be stored; an order that is class after class needs no keeping."""
+    counts = np.bincount(source.labels, minlength=source.num_classes)
+    ordered = keep_order and bool((np.diff(source.labels) < 0).any())
+    return Labels(counts, source.labels if ordered else None)
+
+
+def _with_names(texts: Texts, source: SourceSet) -> Texts:
+    return Texts(
+        texts.name,
+        texts.class_names or source.class_names,
+        texts.class_ids,
+        texts.recipe,
+        texts.licence,
+        texts.source,
+    )
+
+
+def encode_raw_source(
+    source: SourceSet, *, slice_size: int | None = None, keep_order: bool = False, texts: Texts | None = None
+) -> bytes:
+    """The file of the raw profile: every value kept exactly. `slice_size` of None makes one slice a class.
+
+    Raises RddInputError.
+    """
+    labels = labels_of(source, keep_order=keep_order)
+    samples = source.raw_samples()
+    if labels.order is None:
+        samples = samples[np.argsort(source.labels, kind="stable")]
+    return pack_raw(
+        samples,
+        labels,
+        source.raw_config(),
+        slice_size=slice_size,
+        space=source.space,
+        texts=_with_names(texts or Texts(), source),
+    )
+
+
+def plan_latent(source: SourceSet, shape: LatentShape, *, keep_order: bool = False, texts: Texts | None = None) -> Plan:
+    """Slices of nearly equal size, at most `slice_size`, each of one class; and what surrounds them.
+
+    Raises RddInputError for what the header cannot hold, before any work is done.
+    """
+    samples = source.float_samples()
+    channels, height, width = samples.shape[1:]
+    config = LatentConfig(
+        channels,
+        height,
+        width,
+        num_scales=shape.num_scales or num_scales_for(height, width),
+        context_size=shape.context_size,
+        entropy_depth=shape.entropy_depth,
+        synthesis_widths=shape.synthesis_widths,
+    )
+    if shape.slice_size < 1:
+        raise RddInputError(f"slice size: {shape.slice_size}, expected at least 1")
+    labels = labels_of(source, keep_order=keep_order)
+    parts, classes = [], []
+    for label in range(source.num_classes):
+        rows = np.flatnonzero(source.labels == label)
+        if not len(rows):
+            continue
+        for chosen in np.array_split(rows, -(-len(rows) // shape.slice_size)):
+            parts.append(samples[chosen])
+            classes.append(label)
+    labels_section = pack_labels(labels)
+    header = Header(
+        num_classes=source.num_classes,
+        shape=(channels, height, width),
+        slice_sizes=tuple(len(part) for part in parts),
+        labels_bytes=len(labels_section),
+        slice_bytes=(SLICE_BYTES_GUESS,) * len(parts),
+        config=config,
+        space=source.space,
+        texts=_with_names(texts or Texts(), source),
+    )
+    fixed = len(pack_container(pack_header(header), [labels_section], bytes(16))) + SLICE_CHECK_BYTES * len(parts)
+    return Plan(config, labels, parts, classes, 8 * fixed)
+
+
+def payload_target(plan: Plan, file_bits_per_class: float) -> float:
+    """Bits that the slices of a class may take if the whole file is to have `file_bits_per_class`.
+
+    Raises RddInputError where prefix, header and labels alone take that much.
+    """
+    target = file_bits_per_class * len(plan.labels.counts) - plan.fixed_bits
+    if target <= 0:
+        per_class = plan.fixed_bits / len(plan.labels.counts)
+        raise RddInputError(
+            f"target of {file_bits_per_class:.0f} bits per class: header, labels and framing take {per_class:.0f}"
+        )
+    return target / len(set(plan.classes))
+
+
+def encode_latent_source(
+    source: SourceSet,
+    plan: Plan,
+    settings: OverfitSettings,
+    *,
+    texts: Texts | None = None,
+    checkpoint: Path | None = None,
+    progress: Callable[[TrainingProgress], None] | None = None,
+) -> bytes:
+    """The file of the latent profile for a plan made from `source`: trained, quantised, coded, decoded and compared.
+
+    Raises RddInputError, and RddVersionError where torch is missing.
+    """
+    slices = _training().overfit(
+        plan.parts, plan.config, settings, classes=plan.classes, checkpoint=checkpoint, progress=progress
+    )
+    return pack_latent(
+        slices, plan.labels, plan.config, space=source.space, texts=_with_names(texts or Texts(), source)
+    )
+
+
+def overfit_settings(**fields: Any) -> OverfitSettings:
+    """Settings of the training. Raises RddInputError for a value, RddVersionError where torch is missing."""
+    settings: OverfitSettings = _training().OverfitSettings(**fields)
+    return settings
+
+
+def _training() -> Any:
+    """The module that needs torch, imported where a training is asked for and nowhere else."""
+    try:
+        return import_module("rducodec.training")
+    except ImportError as error:
+        raise RddVersionError(
+            f"the latent profile needs the extra `train`, the raw one does not ({error}): pip install 'rducodec[train]'"
+        ) from error

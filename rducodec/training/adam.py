@@ -1,0 +1,41 @@
+"""Adam over a list of tensors, with a state that can be saved and cut by slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BETA1, BETA2 = 0.9, 0.999
+EPSILON = 1e-8
+
+
+@dataclass
+class Adam:
+    """First and second moments of the gradients of some tensors."""
+
+    first: list[Tensor]
+    second: list[Tensor]
+    steps: int = 0
+
+    @classmethod
+    def for_tensors(cls, tensors: Sequence[Tensor]) -> Adam:
+        """The state before the first step."""
+        return cls([torch.zeros_like(t) for t in tensors], [torch.zeros_like(t) for t in tensors])
+
+    def select(self, index: Tensor) -> Adam:
+        """The state of the slices `index`."""
+        first, second = ([t.index_select(0, index) for t in moments] for moments in (self.first, self.second))
+        return Adam(first, second, self.steps)
+
+    def step(self, tensors: Sequence[Tensor], grads: Sequence[Tensor], *, learning_rates: Sequence[float]) -> None:
+        """Move the tensors for which there is a gradient, in place, each at its own rate."""
+        self.steps += 1
+        correction1, correction2 = 1 - BETA1**self.steps, 1 - BETA2**self.steps
+        for x, grad, m, v, rate in zip(tensors, grads, self.first, self.second, learning_rates, strict=False):
+            m.lerp_(grad, 1 - BETA1)
+            v.mul_(BETA2).addcmul_(grad, grad, value=1 - BETA2)
+            denominator = v.sqrt().div_(correction2**0.5).add_(EPSILON)
+            x.addcdiv_(m, denominator, value=-rate / correction1)

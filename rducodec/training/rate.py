@@ -1,0 +1,153 @@
+"""Bits of latents under the entropy network, with the gradient computed on the way (facts, Eq. 11-13)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from rducodec.entropy.context import WINDOW, context_offsets
+from rducodec.training.pointwise import (
+    Layer,
+    backward_layers,
+    column_blocks,
+    forward_layers,
+    layers_of,
+    widest_rows,
+    zeros_like_layers,
+)
+
+REACH = WINDOW // 2  # of the neighbourhood, up, left and right
+LOG_SCALE_SHIFT = 4.0  # log b = s - 4: an untrained network means a narrow distribution
+LOG_SCALE_MIN, LOG_SCALE_MAX = -4.6, 5.0
+MIN_PROBABILITY = 2.0**-16  # floor of P in the published estimate
+
+
+class _Contexts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, offsets: tuple[tuple[int, int], ...], *grids: Tensor) -> Tensor:
+        ctx.offsets, ctx.shapes = offsets, [grid.shape for grid in grids]
+        slices = grids[0].shape[0]
+        columns = sum(grid[0].numel() for grid in grids)
+        out = grids[0].new_empty(slices, len(offsets), columns)
+        start = 0
+        for grid in grids:
+            stop = start + grid[0].numel()
+            rows = out[:, :, start:stop].view(slices, len(offsets), *grid.shape[1:])
+            padded = F.pad(grid, (REACH, REACH, REACH, 0))
+            height, width = grid.shape[-2:]
+            for row, (dy, dx) in enumerate(offsets):
+                y, x = REACH + dy, REACH + dx
+                rows[:, row].copy_(padded[..., y : y + height, x : x + width])
+            start = stop
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        grads, start = [], 0
+        for slices, batch, height, width in ctx.shapes:
+            stop = start + batch * height * width
+            rows = grad_out[:, :, start:stop].view(slices, len(ctx.offsets), batch, height, width)
+            padded = grad_out.new_zeros(slices, batch, height + REACH, width + 2 * REACH)
+            for row, (dy, dx) in enumerate(ctx.offsets):
+                y, x = REACH + dy, REACH + dx
+                padded[..., y : y + height, x : x + width] += rows[:, row]
+            grads.append(padded[..., REACH:, REACH:-REACH])
+            start = stop
+        return None, *grads
+
+
+def gather_contexts(grids: Sequence[Tensor], *, context_size: int) -> Tensor:
+    """Causal neighbours of every latent, zero outside its grid.
+
+    grids: (S, b, h_k, w_k) -> (S, context_size, columns); columns run over scale, sample, row, column.
+    """
+    return _Contexts.apply(context_offsets(context_size), *grids)  # type: ignore[no-untyped-call]
+
+
+def _laplace_bits(distance: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Bits of a unit interval around `distance` from the mean, and their derivatives by distance and log scale.
+
+    With a = |distance|, e1 = exp(-|a - 1/2| / b), e2 = exp(-(a + 1/2) / b): P = (e1 - e2) / 2 where a >= 1/2, else
+    1 - (e1 + e2) / 2. The derivatives have one form on both sides. Below the floor of P they are zero.
+    """
+    inverse = torch.exp(-log_scale)
+    a = distance.abs()
+    lower = (a - 0.5).mul_(inverse)
+    upper = (a + 0.5).mul_(inverse)
+    e1 = lower.abs().neg_().exp_()
+    e2 = upper.neg().exp_()
+    difference = e1 - e2
+    probability = torch.where(lower >= 0, 0.5 * difference, 1 - 0.5 * (e1 + e2))
+    floored = probability.clamp(min=MIN_PROBABILITY)
+    bits = torch.log2(floored).neg_()
+    factor = (probability > MIN_PROBABILITY).to(bits.dtype).div_(floored).mul_(0.5 / math.log(2))
+    by_distance = difference.mul_(inverse).mul_(factor).mul_(distance.sign())
+    by_log_scale = e2.mul_(upper).sub_(e1.mul_(lower)).mul_(factor)
+    return bits, by_distance, by_log_scale
+
+
+class _Bits(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, contexts: Tensor, weight: Tensor, block_elements: int, *tensors: Tensor
+    ) -> Tensor:
+        layers = layers_of(tensors)
+        needs_grad = any(ctx.needs_input_grad)
+        grad_values, grad_contexts = torch.empty_like(values), torch.empty_like(contexts) if needs_grad else None
+        totals = zeros_like_layers(layers)
+        bits_of_slice = values.new_zeros(values.shape[0])
+        for columns in column_blocks(values.shape[1], widest_rows(layers), block_elements=block_elements):
+            activations = forward_layers(contexts[..., columns], layers)
+            mean, raw_scale = activations[-1].unbind(1)
+            log_scale = raw_scale - LOG_SCALE_SHIFT
+            clamped = log_scale.clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
+            bits, by_distance, by_scale = _laplace_bits(values[:, columns] - mean, clamped)
+            mask = weight[:, columns]
+            bits_of_slice += bits.mul_(mask).sum(1)
+            if grad_contexts is None:
+                continue
+            by_distance.mul_(mask)
+            by_scale.mul_(mask).mul_(clamped == log_scale)
+            grad_values[:, columns] = by_distance
+            grad = torch.stack((by_distance.neg_(), by_scale), dim=1)
+            grad_contexts[..., columns] = backward_layers(activations, layers, grad, totals=totals)
+        if needs_grad:
+            grads = [g for total in totals for g in (total.weight, total.bias) if g is not None]
+            ctx.save_for_backward(grad_values, grad_contexts, *grads)
+        return bits_of_slice
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_bits: Tensor) -> tuple[Tensor | None, ...]:
+        values, contexts, *grads = ctx.saved_tensors
+        scaled = [g * grad_bits.view(-1, *(1,) * (g.dim() - 1)) for g in grads]
+        return values * grad_bits[:, None], contexts * grad_bits[:, None, None], None, None, *scaled
+
+
+def effective_layers(entropy: Sequence[Tensor]) -> list[Layer]:
+    """Hidden layers with their residual connection as part of the weight: ReLU(Wx + b + x) = ReLU((W + I)x + b)."""
+    layers = layers_of(entropy)
+    identity = torch.eye(entropy[0].shape[2], dtype=entropy[0].dtype, device=entropy[0].device)
+    hidden = [Layer(layer.weight + identity, layer.bias) for layer in layers[:-1]]
+    return [*hidden, layers[-1]]
+
+
+def latent_bits(grids: Sequence[Tensor], entropy: Sequence[Tensor], *, weight: Tensor, block_elements: int) -> Tensor:
+    """Bits of the latents of each slice, shape (S,); differentiable once.
+
+    grids: (S, b, h_k, w_k) in integer units; entropy: weight, bias, ... with a leading S, as
+    LatentConfig.entropy_shapes; weight (S, b): 1 for a sample that counts, 0 for padding.
+    """
+    contexts = gather_contexts(grids, context_size=entropy[0].shape[2])
+    values = torch.cat([grid.flatten(1) for grid in grids], dim=1)
+    columns = torch.cat([weight[:, :, None].expand(-1, -1, grid[0, 0].numel()).flatten(1) for grid in grids], dim=1)
+    layers = effective_layers(entropy)
+    tensors = [t for layer in layers for t in (layer.weight, layer.bias)]
+    return _Bits.apply(values, contexts, columns, block_elements, *tensors)  # type: ignore[no-untyped-call]

@@ -1,0 +1,350 @@
+"""Overfitted compression: real samples to latents and networks, all slices in one batch (paper, Eq. 22)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rducodec.errors import RddInputError
+from rducodec.model import LatentConfig, LatentSlice
+from rducodec.training.adam import Adam
+from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
+from rducodec.training.control import FINAL_GAIN, GAIN, RateControl
+from rducodec.training.execution import Execution
+from rducodec.training.export import choose_steps, export, network_bits, with_networks
+from rducodec.training.objective import Objective, Rounding, Samples
+from rducodec.training.parameters import SliceParameters, initial_parameters
+from rducodec.training.progress import Progress, ProgressCallback
+from rducodec.training.rounding import kumaraswamy_noise, noisy_soft_round, straight_through_round
+from rducodec.training.schedule import (
+    ENTROPY_RATE_SHARE,
+    LEARNING_RATE,
+    SYNTHESIS_RATE_SHARE,
+    UPSAMPLING_RATE_SHARE,
+    Noise,
+    Stage,
+    stages,
+)
+from rducodec.training.settings import OverfitSettings
+
+INITIAL_FRAC_BITS = 6  # of all network tensors, for size estimates before the first search of steps
+STEP_SEARCHES = 3  # in the soft-rounding stage, for the size estimates that callers see and that steer lmbda
+OVERTIME = 4  # a missed target prolongs the last stage to at most this many times its length
+SEED_STRIDE = 1_000_003  # between the random numbers of successive steps; prime
+
+
+@dataclass
+class _State:
+    """All that changes during a training; what a checkpoint holds."""
+
+    parameters: SliceParameters
+    adam: Adam
+    frac_bits: Tensor  # (S, tensors)
+    control: RateControl
+    stage: int = 0
+    step: int = 0  # in the stage
+    total_steps: int = 0  # over all stages
+    best_latents: Tensor | None = None  # the best that met the target, in the last stage
+    best_mse: float = float("inf")
+
+
+def _checked_samples(samples: Sequence[np.ndarray], config: LatentConfig) -> Samples:
+    """Targets of all slices; the CPU, float32."""
+    if len(samples) == 0:
+        raise RddInputError("samples: no slices")
+    shape = (config.channels, config.height, config.width)
+    for i, array in enumerate(samples):
+        if array.ndim != 4 or array.shape[0] == 0 or array.shape[1:] != shape:
+            raise RddInputError(f"samples of slice {i}: shape {array.shape}, expected (n, {shape})")
+        if not np.isfinite(array).all():
+            where = tuple(int(v) for v in np.argwhere(~np.isfinite(array))[0])
+            raise RddInputError(f"samples of slice {i} at {where}: {array[where]}, expected a finite number")
+    largest = max(len(array) for array in samples)
+    values = torch.zeros(len(samples), config.channels, largest, config.height, config.width)
+    weight = torch.zeros(len(samples), largest)
+    for i, array in enumerate(samples):
+        values[i, :, : len(array)] = torch.from_numpy(np.asarray(array, np.float32)).transpose(0, 1)
+        weight[i, : len(array)] = 1
+    return Samples(values, weight)
+
+
+class _Trainer:
+    """Runs the stages on a state."""
+
+    def __init__(
+        self,
+        samples: Sequence[np.ndarray],
+        config: LatentConfig,
+        settings: OverfitSettings,
+        *,
+        classes: Sequence[int],
+        checkpoint: Path | None,
+        progress: ProgressCallback | None,
+    ) -> None:
+        self.config, self.settings = config, settings
+        self.checkpoint, self.progress = checkpoint, progress
+        self.device = torch.device(settings.device)
+        targets = _checked_samples(samples, config)
+        self.num_samples = [len(array) for array in samples]
+        self.fingerprint = self._fingerprint(targets)
+        names, self.class_index = np.unique(np.asarray(classes), return_inverse=True)
+        self.num_classes = len(names)
+        self.samples = Samples(targets.values.to(self.device), targets.weight.to(self.device))
+        self.stages = stages(settings.steps, candidates=settings.candidates)
+        self.state = self._initial_state()
+        self.objective = self._objective(self.stages[0].candidates)
+
+    def _fingerprint(self, targets: Samples) -> str:
+        """Identifies a training: a checkpoint of another one is refused."""
+        steering = {"checkpoint_interval", "device"}
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in steering}
+        digest = hashlib.sha256(repr((asdict(self.config), settings, self.num_samples)).encode())
+        digest.update(targets.values.numpy().tobytes())
+        return digest.hexdigest()
+
+    def _objective(self, candidates: int) -> Objective:
+        index = torch.arange(len(self.num_samples), device=self.device).repeat_interleave(candidates)
+        samples = self.samples.select(index) if candidates > 1 else self.samples
+        return Objective(self.config, samples, Execution.for_device(self.device))
+
+    def _initial_state(self) -> _State:
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        samples = self._objective(1).samples
+        count = samples.counts()[:, None] * (self.config.height * self.config.width)
+        mean = samples.values.sum((2, 3, 4)) / count
+        shift = (-samples.values.amin((2, 3, 4))).clamp(min=0)
+        repeated = [t.cpu().repeat_interleave(self.stages[0].candidates, dim=0) for t in (mean, shift)]
+        parameters = initial_parameters(
+            self.config,
+            num_samples=max(self.num_samples),
+            mean=repeated[0],
+            shift=repeated[1],
+            generator=generator,
+        )
+        parameters = parameters.with_tensors([t.to(self.device) for t in parameters.tensors()])
+        frac_bits = torch.full(
+            (len(parameters.latents), len(parameters.networks())), INITIAL_FRAC_BITS, device=self.device
+        )
+        target = self.settings.target_bits_per_class
+        control = RateControl(self.settings.lmbda, None if target is None else target * self.num_classes)
+        return _State(parameters, Adam.for_tensors(parameters.tensors()), frac_bits, control)
+
+    # checkpoints
+
+    def save(self) -> None:
+        """Write the state, if there is a path to write it to."""
+        if self.checkpoint is None:
+            return
+        state = self.state
+        tensors = {f"parameter.{i}": t for i, t in enumerate(state.parameters.tensors())}
+        tensors |= {f"first.{i}": t for i, t in enumerate(state.adam.first)}
+        tensors |= {f"second.{i}": t for i, t in enumerate(state.adam.second)}
+        tensors["frac_bits"] = state.frac_bits
+        if state.best_latents is not None:
+            tensors["best_latents"] = state.best_latents
+        fields = {
+            "fingerprint": self.fingerprint,
+            "stage": state.stage,
+            "step": state.step,
+            "total_steps": state.total_steps,
+            "adam_steps": state.adam.steps,
+            "lmbda": state.control.lmbda,
+            "best_mse": state.best_mse,
+        }
+        write_checkpoint(self.checkpoint, tensors, fields)
+
+    def resume(self) -> None:
+        """Continue from the checkpoint, if there is one. Raises RddInputError if it is of another training."""
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return
+        tensors, fields = read_checkpoint(self.checkpoint)
+        if fields.get("fingerprint") != self.fingerprint:
+            raise RddInputError(f"checkpoint {self.checkpoint}: of other samples or settings")
+        state = self.state
+        count = len(state.parameters.tensors())
+
+        def group(name: str) -> list[Tensor]:
+            return [tensors[f"{name}.{i}"].to(self.device) for i in range(count)]
+
+        self.state = _State(
+            parameters=state.parameters.with_tensors(group("parameter")),
+            adam=Adam(group("first"), group("second"), fields["adam_steps"]),
+            frac_bits=tensors["frac_bits"].to(self.device),
+            control=RateControl(fields["lmbda"], state.control.target_bits),
+            stage=fields["stage"],
+            step=fields["step"],
+            total_steps=fields["total_steps"],
+            best_latents=tensors["best_latents"].to(self.device) if "best_latents" in tensors else None,
+            best_mse=fields["best_mse"],
+        )
+
+    # stages
+
+    def run(self) -> list[LatentSlice]:
+        """All stages from where the state is, then the integers."""
+        while self.state.stage < len(self.stages):
+            stage = self.stages[self.state.stage]
+            self.objective = self._objective(stage.candidates)
+            self._enter(stage)
+            while not self._finished(stage):
+                self._step(stage)
+            self.state.stage += 1
+            self.state.step = 0
+        parameters = self.state.parameters
+        if self.state.best_latents is not None:
+            parameters = replace(parameters, latents=self.state.best_latents)
+        return export(parameters, self.state.frac_bits, config=self.config, num_samples=self.num_samples)
+
+    def _enter(self, stage: Stage) -> None:
+        """Keep the best candidates, or quantise the networks, once at the begin of a stage."""
+        state = self.state
+        if state.step > 0:
+            return
+        slices = len(self.num_samples)
+        if len(state.parameters.latents) != slices * stage.candidates:
+            self._keep_best(stage.candidates)
+        if stage.quantized_networks:
+            state.frac_bits = self._search_steps()
+            state.parameters = with_networks(state.parameters, state.frac_bits)
+
+    def _keep_best(self, number: int) -> None:
+        """Reduce the candidates of each slice to the `number` of lowest cost."""
+        state, slices = self.state, len(self.num_samples)
+        present = len(state.parameters.latents) // slices
+        costs = self._objective(present).evaluate(state.parameters)
+        pixels = self._objective(present).samples.counts() * (self.config.height * self.config.width)
+        total = (costs.mse + state.control.lmbda * costs.bits / pixels).view(slices, present)
+        order = total.argsort(dim=1, stable=True)[:, :number]
+        index = (order + torch.arange(slices, device=self.device)[:, None] * present).flatten()
+        state.parameters, state.adam = state.parameters.select(index), state.adam.select(index)
+        state.frac_bits = state.frac_bits.index_select(0, index)
+
+    def _search_steps(self) -> Tensor:
+        return choose_steps(self.objective, self.state.parameters, max_mse=self.settings.max_mse)
+
+    def _finished(self, stage: Stage) -> bool:
+        state = self.state
+        if state.step < stage.steps:
+            return False
+        waiting = state.control.target_bits is not None and stage.quantized_networks and state.best_latents is None
+        if not waiting:
+            return True
+        if state.step >= OVERTIME * stage.steps:
+            networks = float(network_bits(state.parameters, state.frac_bits).sum()) / self.num_classes
+            raise RddInputError(
+                f"target of {self.settings.target_bits_per_class:.0f} bits per class not reached: "
+                f"the networks alone take {networks:.0f}; use smaller networks or a larger max_mse"
+            )
+        return False
+
+    def _rounding(self, stage: Stage) -> Rounding:
+        """What stands for rounding in this step. Noise depends on seed and step only."""
+        if stage.noise is Noise.STRAIGHT_THROUGH:
+            return lambda latents, _: straight_through_round(latents)
+        state = self.state
+        generator = torch.Generator(self.device).manual_seed(self.settings.seed + SEED_STRIDE * (1 + state.total_steps))
+        level, temperature = stage.noise_level(state.step), stage.temperature(state.step)
+        shape = state.parameters.latents.shape
+        if stage.noise is Noise.GAUSSIAN:
+            noise = torch.randn(shape, generator=generator, device=self.device).mul_(level)
+        else:
+            noise = kumaraswamy_noise(torch.rand(shape, generator=generator, device=self.device), level)
+        return lambda latents, piece: noisy_soft_round(latents, noise[piece.slices, piece.samples], temperature)
+
+    def _step(self, stage: Stage) -> None:
+        state = self.state
+        costs, grads = self.objective.gradients(
+            state.parameters,
+            rounding=self._rounding(stage),
+            lmbda=state.control.lmbda,
+            train_networks=not stage.quantized_networks,
+        )
+        if stage.quantized_networks:
+            self._remember(costs.mse, costs.bits)
+        rate = self._learning_rate(stage)
+        rates = [rate * share for share in self._rate_shares()]
+        state.adam.step(state.parameters.tensors(), grads, learning_rates=rates)
+        state.step += 1
+        state.total_steps += 1
+        if stage.noise is Noise.GAUSSIAN and state.step % max(1, stage.steps // STEP_SEARCHES) == 0:
+            state.frac_bits = self._search_steps()
+        if state.step % self.settings.report_interval == 0 or state.step == stage.steps:
+            self._report(stage)
+        if state.total_steps % self.settings.checkpoint_interval == 0:
+            self.save()
+
+    def _learning_rate(self, stage: Stage) -> float:
+        """Of the latents; what goes on beyond the end of a stage has half of its first rate."""
+        return stage.learning_rate(self.state.step if self.state.step < stage.steps else stage.steps // 2)
+
+    def _rate_shares(self) -> list[float]:
+        """Learning rate of each tensor in shares of that of the stage."""
+        parameters = self.state.parameters
+        entropy, synthesis = len(parameters.entropy), len(parameters.synthesis)
+        return [1.0, *[ENTROPY_RATE_SHARE] * entropy, UPSAMPLING_RATE_SHARE, *[SYNTHESIS_RATE_SHARE] * synthesis]
+
+    def _remember(self, mse: Tensor, bits: Tensor) -> None:
+        """In the last stage latents are rounded and networks are final: costs are those of the file."""
+        state = self.state
+        if state.control.target_bits is None:
+            return
+        num_bits = float((bits + network_bits(state.parameters, state.frac_bits)).sum())
+        total = float((mse * self.samples.counts()).sum())
+        if state.control.accepts(num_bits) and total < state.best_mse:
+            state.best_latents, state.best_mse = state.parameters.latents.clone(), total
+        state.control.correct(num_bits, gain=FINAL_GAIN)
+
+    def _report(self, stage: Stage) -> None:
+        """Estimate the size, correct lmbda, tell the caller."""
+        state = self.state
+        costs = self.objective.evaluate(state.parameters)
+        bits = (costs.bits + network_bits(state.parameters, state.frac_bits)).view(-1, stage.candidates).mean(1)
+        if stage.candidates == 1 and not stage.quantized_networks:
+            state.control.correct(float(bits.sum()), gain=GAIN * self._learning_rate(stage) / LEARNING_RATE)
+        if self.progress is None:
+            return
+        per_class = np.bincount(self.class_index, weights=bits.double().cpu().numpy(), minlength=self.num_classes)
+        weight = self.objective.samples.counts()
+        self.progress(
+            Progress(
+                stage=stage.name,
+                step=state.total_steps,
+                total_steps=sum(s.steps for s in self.stages),
+                num_bits=float(bits.sum()),
+                bits_per_class=tuple(float(b) for b in per_class),
+                mse=float((costs.mse * weight).sum() / weight.sum()),
+                lmbda=state.control.lmbda,
+            )
+        )
+
+
+def overfit(
+    samples: Sequence[np.ndarray] | np.ndarray,
+    config: LatentConfig,
+    settings: OverfitSettings | None = None,
+    *,
+    classes: Sequence[int] | None = None,
+    checkpoint: Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> list[LatentSlice]:
+    """Latents and networks of every slice, as integers.
+
+    samples: for each slice a float array (n, c, h, w), n may differ; an array (S, n, c, h, w) will do. classes: the
+    class of each slice (each its own class if absent), for sizes per class. With `checkpoint` the state is written
+    to this path now and then, and a training that finds its own checkpoint there continues bit for bit.
+    Raises RddInputError for samples that are not finite or not of the shape that `config` says, for a checkpoint of
+    another training, and for a target that cannot be reached.
+    """
+    settings = settings or OverfitSettings()
+    classes = range(len(samples)) if classes is None else classes
+    if len(classes) != len(samples):
+        raise RddInputError(f"classes: {len(classes)} for {len(samples)} slices")
+    trainer = _Trainer(list(samples), config, settings, classes=classes, checkpoint=checkpoint, progress=progress)
+    trainer.resume()
+    return trainer.run()

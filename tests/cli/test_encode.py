@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rducodec
+from rducodec_cli.encode import EntropyShape, Item, Widths
+from tests.cli.command import refused, run
+
+
+def image_folder(root: Path, *, channels: int = 3) -> np.ndarray:
+    """Two images of a wren, three of an owl; returned in the order of the classes: owl, wren."""
+    samples = np.random.default_rng(0).integers(0, 256, (5, channels, 4, 6)).astype(np.uint8)
+    for number, pixels in enumerate(samples):
+        name = "owl" if number < 3 else "wren"
+        (root / name).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(pixels[0] if channels == 1 else np.moveaxis(pixels, 0, 2))
+        image.save(root / name / f"{number}.png")
+    return samples
+
+
+def tensor_file(path: Path, samples: np.ndarray, labels: list[int]) -> Path:
+    np.savez(path, samples=samples, labels=np.array(labels))
+    return path
+
+
+def test_raw_folder_is_lossless(tmp_path):
+    samples = image_folder(tmp_path / "birds")
+    outcome = run("encode", tmp_path / "birds", tmp_path / "a.rdd", "--profile", "raw")
+    assert outcome.code == 0, outcome
+    assert "5 samples, 2 classes, lossless" in outcome.out
+    dataset = rducodec.read(tmp_path / "a.rdd")
+    assert np.array_equal(dataset.stored_samples(), samples)
+    assert dataset.config == rducodec.RawConfig(False, 8, 255)
+    assert dataset.header.texts.class_names == ("owl", "wren")
+    assert dataset.header.space == rducodec.ValueSpace()
+
+
+def test_round_trip_through_a_folder_gives_the_same_file(tmp_path):
+    image_folder(tmp_path / "birds")
+    run("encode", tmp_path / "birds", tmp_path / "a.rdd", "--profile", "raw")
+    run("decode", tmp_path / "a.rdd", tmp_path / "again")
+    run("encode", tmp_path / "again", tmp_path / "b.rdd", "--profile", "raw")
+    assert (tmp_path / "a.rdd").read_bytes() == (tmp_path / "b.rdd").read_bytes()
+
+
+def test_round_trip_through_tensors_keeps_the_space(tmp_path):
+    samples = np.random.default_rng(0).normal(size=(4, 1, 3, 3)).astype(np.float32)
+    source = tensor_file(tmp_path / "a.npz", samples, [0, 0, 1, 1])
+    space = "standardised:mean=0.5,std=0.25"
+    assert run("encode", source, tmp_path / "a.rdd", "--profile", "raw", "--space", space).code == 0
+    run("decode", tmp_path / "a.rdd", tmp_path / "b.npz")
+    assert run("encode", tmp_path / "b.npz", tmp_path / "b.rdd", "--profile", "raw").code == 0
+    assert (tmp_path / "a.rdd").read_bytes() == (tmp_path / "b.rdd").read_bytes()
+
+
+def test_texts_and_json(tmp_path):
+    image_folder(tmp_path / "birds", channels=1)
+    arguments = ["--name", "Birds", "--licence", "CC0", "--origin", "a field", "--recipe", "lr=0.01"]
+    arguments += ["--recipe", "epochs=300", "--recipe", "aug=none", "--profile", "raw", "--json"]
+    found = run("encode", tmp_path / "birds", tmp_path / "a.rdd", *arguments).json
+    texts = rducodec.read(tmp_path / "a.rdd").header.texts
+    assert (texts.name, texts.licence, texts.source) == ("Birds", "CC0", "a field")
+    assert texts.recipe == {"aug": "none", "epochs": 300, "lr": 0.01}
+    assert found["file_bits"] == 8 * (tmp_path / "a.rdd").stat().st_size
+    assert found["mse"] == 0
+    assert found["psnr"] is None
+    assert found["num_samples"] == 5
+
+
+def test_spc_slices_and_order(tmp_path):
+    samples = np.arange(6 * 4, dtype=np.uint8).reshape(6, 1, 2, 2)
+    source = tensor_file(tmp_path / "a.npz", samples, [1, 0, 1, 1, 0, 1])
+    arguments = ["--profile", "raw", "--spc", 3, "--slice-size", 2, "--keep-order", "--class-names", "a, b, c"]
+    assert run("encode", source, tmp_path / "a.rdd", *arguments).code == 0
+    dataset = rducodec.read(tmp_path / "a.rdd")
+    assert dataset.labels.tolist() == [1, 0, 1, 1, 0]
+    assert np.array_equal(dataset.stored_samples(), samples[:5])
+    assert dataset.header.slice_sizes == (2, 2, 1)
+    assert dataset.label_set.counts.tolist() == [2, 3, 0]
+
+
+def test_space_is_asked_for(tmp_path):
+    source = tensor_file(tmp_path / "a.npz", np.zeros((2, 1, 2, 2), np.float32), [0, 1])
+    message = refused(7, "encode", source, tmp_path / "a.rdd", "--profile", "raw")
+    assert "--space" in message
+    assert not (tmp_path / "a.rdd").exists()
+
+
+@pytest.mark.parametrize(
+    "space", ["", "pixel", "standardised", "standardised:mnist", "zca:", "standardised:mean=x,std=1"]
+)
+def test_space_that_is_none(tmp_path, space):
+    source = tensor_file(tmp_path / "a.npz", np.zeros((2, 1, 2, 2), np.float32), [0, 1])
+    assert "expected" in refused(7, "encode", source, tmp_path / "a.rdd", "--space", space) or "x" in space
+
+
+def test_options_without_effect_are_refused(tmp_path):
+    image_folder(tmp_path / "birds")
+    message = refused(2, "encode", tmp_path / "birds", tmp_path / "a.rdd", "--profile", "raw", "--steps", 100)
+    assert "--steps has no meaning with --profile raw" in message
+
+
+def test_output_is_checked_before_the_work(tmp_path):
+    assert "its folder does not exist" in refused(6, "encode", tmp_path, tmp_path / "no" / "a.rdd")
+    (tmp_path / "a.npz").write_bytes(b"")
+    assert "both input and output" in refused(6, "encode", tmp_path / "a.npz", tmp_path / "a.npz")
+
+
+def test_missing_source(tmp_path):
+    message = refused(6, "encode", tmp_path / "nowhere", tmp_path / "a.rdd")
+    assert message == f"{tmp_path / 'nowhere'}: No such file or directory"
+
+
+def test_class_folder_whose_name_a_file_cannot_hold(tmp_path):
+    image_folder(tmp_path / "birds")
+    (tmp_path / "birds" / "owl").rename(tmp_path / "birds" / "owl?")
+    assert "cannot be a folder name" in refused(7, "encode", tmp_path / "birds", tmp_path / "a.rdd")
+
+
+@pytest.mark.parametrize(
+    ("text", "widths"),
+    [("v4-480", (480,)), ("v5-240", (240, 40)), ("v5-320", (320, 40)), ("7", (7,)), ("3,2,1", (3, 2, 1))],
+)
+def test_names_of_decoders(text, widths):
+    assert Widths().convert(text, None, None) == widths
+
+
+@pytest.mark.parametrize("text", ["v4-41", "", "0", "1,", "-1", "70000", ",".join("1" * 9)])
+def test_decoders_that_do_not_exist(tmp_path, text):
+    assert "--decoder" in refused(2, "encode", tmp_path, tmp_path / "a.rdd", "--decoder", text)
+
+
+@pytest.mark.parametrize("text", ["16", "16x5", "12x2", "16x-1", "x", "16 x 2"])
+def test_entropy_networks_that_do_not_exist(tmp_path, text):
+    assert "--entropy" in refused(2, "encode", tmp_path, tmp_path / "a.rdd", "--entropy", text)
+    assert EntropyShape().convert("16x4", None, None) == (16, 4)
+
+
+@pytest.mark.parametrize(("text", "item"), [("a=1", ("a", 1)), ("a=1e-2", ("a", 0.01)), ("a=b=c", ("a", "b=c"))])
+def test_recipe_items(text, item):
+    key, value = Item().convert(text, None, None)
+    assert (key, value) == item
+    assert type(value) is type(item[1])
+
+
+@pytest.mark.parametrize("text", ["a", "=1", "a="])
+def test_recipe_items_that_are_none(tmp_path, text):
+    assert "KEY=VALUE" in refused(2, "encode", tmp_path, tmp_path / "a.rdd", "--recipe", text)
+
+
+def test_recipe_that_a_file_cannot_hold(tmp_path):
+    image_folder(tmp_path / "birds")
+    arguments = [tmp_path / "birds", tmp_path / "a.rdd", "--profile", "raw", "--recipe", "lr=nan"]
+    assert "finite" in refused(7, "encode", *arguments)
+
+
+def test_latent_without_torch(tmp_path, monkeypatch):
+    image_folder(tmp_path / "birds")
+    monkeypatch.setitem(__import__("sys").modules, "rducodec.training", None)
+    assert "rducodec[train]" in refused(4, "encode", tmp_path / "birds", tmp_path / "a.rdd")
+
+
+def latent_arguments(*more: object) -> list[object]:
+    return ["--decoder", "4", "--entropy", "8x1", "--steps", 30, *more]
+
+
+def test_latent_folder(tmp_path):
+    pytest.importorskip("torch")
+    image_folder(tmp_path / "birds")
+    outcome = run("encode", tmp_path / "birds", tmp_path / "a.rdd", *latent_arguments("--slice-size", 2, "--json"))
+    assert outcome.code == 0, outcome
+    dataset = rducodec.read(tmp_path / "a.rdd")
+    assert dataset.header.slice_sizes == (2, 1, 2)
+    assert dataset.header.texts.class_names == ("owl", "wren")
+    pixels = rducodec.bpc(dataset)
+    assert outcome.json["parts"] == pixels.parts
+    samples = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6)) / 255
+    assert outcome.json["mse"] == pytest.approx(np.square(dataset.samples() - samples).mean(), rel=1e-5)
+
+
+def test_latent_keeps_the_order_of_the_source(tmp_path):
+    pytest.importorskip("torch")
+    values = np.linspace(0, 1, 4, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 4, 4), np.float32)
+    source = tensor_file(tmp_path / "a.npz", values, [1, 0, 1, 0])
+    arguments = latent_arguments("--space", "pixels", "--keep-order", "--json")
+    outcome = run("encode", source, tmp_path / "a.rdd", *arguments)
+    dataset = rducodec.read(tmp_path / "a.rdd")
+    assert dataset.labels.tolist() == [1, 0, 1, 0]
+    assert outcome.json["mse"] == pytest.approx(np.square(dataset.samples() - values).mean(), rel=1e-5)
+
+
+def test_target_that_the_header_alone_exceeds(tmp_path):
+    pytest.importorskip("torch")
+    image_folder(tmp_path / "birds")
+    arguments = latent_arguments("--target-bpc", 0.001)
+    assert "header, labels and framing" in refused(7, "encode", tmp_path / "birds", tmp_path / "a.rdd", *arguments)
+
+
+def test_target_is_the_size_of_the_file(tmp_path):
+    pytest.importorskip("torch")
+    image_folder(tmp_path / "birds")
+    arguments = latent_arguments("--target-bpc", 0.5, "--max-mse", 0.01, "--json")
+    outcome = run("encode", tmp_path / "birds", tmp_path / "a.rdd", *arguments)
+    assert outcome.code == 0, outcome
+    assert outcome.json["bpc_kb"] <= 0.53

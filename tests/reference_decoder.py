@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, pairwise
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any, NoReturn
 
 import msgpack
@@ -52,13 +53,13 @@ class WrongSamples(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Section 15, and one limit of our own: `max_parameters`, of all tensors of a slice."""
+    """Section 15."""
 
     max_file_bytes: int = 1 << 32
     max_header_bytes: int = 1 << 22
+    max_sample_pixels: int = 1 << 22
     max_output_bytes: int = 1 << 33
     max_work: int = 1 << 43
-    max_parameters: int = 1 << 24
 
     def check(self, name: str, needed: int) -> None:
         if needed > getattr(self, name):
@@ -148,10 +149,10 @@ def read_prefix(data: bytes, limits: Limits) -> tuple[bytes, int, bytes]:
     require(len(data) >= 48, "length")
     flags, reserved, header_bytes, file_bytes, sample_digest, file_check = struct.unpack("<BBIQ16s8s", data[10:48])
     require(file_bytes == len(data), "length")
-    require(1 <= header_bytes <= file_bytes - 48, "header_bytes")
     require(hashlib.sha256(data[:40] + data[48:]).digest()[:8] == file_check, "file check")
     if flags > 1 or reserved:
         raise Unsupported("flags")
+    require(1 <= header_bytes <= file_bytes - 48, "header_bytes")
     header = data[48 : 48 + header_bytes]
     if flags == 1:
         require(len(header) >= 4, "header_bytes")
@@ -162,18 +163,20 @@ def read_prefix(data: bytes, limits: Limits) -> tuple[bytes, int, bytes]:
     return header, 48 + header_bytes, sample_digest
 
 
-def check_maps(content: Any) -> None:
-    """Section 6: the keys of each map are all integers or all text, and strictly increasing."""
-    pending = [content]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            keys = list(value)
-            require({type(key) for key in keys} in (set(), {int}, {str}), "keys of a map")
-            require(all(a < b for a, b in pairwise(keys)), "keys that do not increase")
-            pending += value.values()
-        elif isinstance(value, list):
-            pending += value
+def check_content(value: Any, depth: int = 1) -> None:
+    """Section 6: what a header may hold anywhere; `depth` is that of `value` if it is an array or a map."""
+    require(type(value) in (dict, list, int, str, float), "a type of the header")
+    require(type(value) is not float or math.isfinite(value), "a float that is not finite")
+    if isinstance(value, dict | list):
+        require(depth <= 16, "nested too deep")
+    if isinstance(value, dict):
+        keys = list(value)
+        require({type(key) for key in keys} in (set(), {int}, {str}), "keys of a map")
+        require(all(a < b for a, b in pairwise(keys)), "keys that do not increase")
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            check_content(inner, depth + 1)
 
 
 def integer(value: Any, low: int, high: int) -> int:
@@ -216,7 +219,7 @@ def check_parameters(profile: int, value: Any) -> list[Any]:
         return [is_float, bits, divisor]
     num_scales, context_size, entropy_depth, widths, act_frac_bits, act_bits, sample_frac_bits = array(value, 7)
     integer(num_scales, 1, 8)
-    if integer(context_size, -(1 << 63), 1 << 64) not in NEIGHBOURS:
+    if integer(context_size, 1, 255) not in NEIGHBOURS:
         raise Unsupported("context size")
     integer(entropy_depth, 0, 4)
     require(len(array(widths)) <= 8, "widths")
@@ -248,24 +251,30 @@ def check_class_names(names: list[str]) -> list[str]:
     """Section 6.4."""
     for name in map(text, names):
         require(len(name.encode()) <= 255, "class name: too long")
-        require(all(unicodedata.category(c) not in ("Cc", "Cs") and c not in '/\\:*?"<>|' for c in name), "class name")
-        require(name[0] not in "-." and name[-1] != "." and name == name.strip(), "class name: begin or end")
-    require(len({unicodedata.normalize("NFC", name).casefold() for name in names}) == len(names), "equal class names")
+        require(all(unicodedata.category(c) != "Cc" and c not in '/\\:*?"<>|' for c in name), "class name")
+        require(name[0] not in "-. " and name[-1] not in ". ", "class name: begin or end")
+    lower = str.maketrans(ascii_uppercase, ascii_lowercase)
+    require(len({name.translate(lower) for name in names}) == len(names), "equal class names")
     return names
 
 
-def read_header(data: bytes, sections: int) -> Header:
-    """Section 6; `sections` is the number of bytes that they have."""
+def read_map(data: bytes) -> dict[int, Any]:
+    """Section 6: the canonical form, then the critical keys."""
     try:
         fields = msgpack.unpackb(data, strict_map_key=False)
         canonical = msgpack.packb(fields)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise Corrupt("MessagePack") from error
     require(isinstance(fields, dict) and canonical == data, "MessagePack: not a map, or not canonical")
-    check_maps(fields)
+    check_content(fields)
     require(all(type(key) is int and key >= 0 for key in fields), "keys of the header")
     if not {key for key in fields if key % 2 == 0} <= {0, 2, 4, 6, 8, 10, 12}:
         raise Unsupported("critical key")
+    return fields
+
+
+def read_header(fields: dict[int, Any]) -> Header:
+    """Section 6: the fields."""
     require({0, 2, 4, 6, 8, 10} <= set(fields), "missing key")
     profile = integer(fields[0], 0, 127)
     if profile >= 2:
@@ -273,7 +282,7 @@ def read_header(data: bytes, sections: int) -> Header:
     num_classes = integer(fields[2], 1, 65535)
     channels, height, width = (integer(n, 1, 65535) for n in array(fields[4], 3))
     section_bytes = [integer(n, 1, (1 << 63) - 1) for n in array(fields[8])]
-    require(2 <= len(section_bytes) <= 1 << 24 and sum(section_bytes) == sections, "section_bytes")
+    require(2 <= len(section_bytes) <= 1 << 24, "section_bytes")
     flat = [integer(n, 1, (1 << 31) - 1) for n in array(fields[6])]
     require(len(flat) % 2 == 0, "slice_sizes")
     sizes, runs = flat[0::2], flat[1::2]
@@ -499,13 +508,12 @@ def grid_sizes(header: Header) -> list[tuple[int, int]]:
 
 def work(header: Header) -> int:
     """Section 15: multiplications for one sample."""
-    S, C, entropy_depth, widths, *_ = header.parameters
-    c, height, width = header.shape
-    sizes = grid_sizes(header)
-    entropy = sum(h * w for h, w in sizes) * (entropy_depth * C * C + 2 * C)
-    upsampling = sum((S - 1 - k) * 64 * sizes[k + 1][0] * sizes[k + 1][1] for k in range(S - 1))
-    synthesis = height * width * (sum(d * out for d, out in pairwise([S, *widths, c])) + 2 * 9 * c * c)
-    return entropy + upsampling + synthesis
+    S, C, D, *_ = header.parameters
+    _, height, width = header.shape
+    L = sum(h * w for h, w in grid_sizes(header))
+    synthesis = tensor_shapes(header)[2 * (D + 1) + 1 :]
+    weights = sum(math.prod(shape) for shape in synthesis if len(shape) > 1)
+    return L * (D * C * C + 2 * C) + height * width * (weights + 32 * S)
 
 
 class EntropyNetwork:
@@ -641,8 +649,9 @@ def synthesise(grids: list[Plane], tensors: list[Tensor], sample_frac_bits: int)
 def decode_latent_slice(data: bytes, header: Header, n: int) -> bytes:
     """Section 11: the samples of a slice as section 13 has them."""
     P = len(data) - 4
+    Q = sum(math.prod(shape) for shape in tensor_shapes(header))
     L = sum(h * w for h, w in grid_sizes(header))
-    require(15 * n * L <= (8 * P + 64) << 15, "more latents than the payload can hold")
+    require(15 * (Q + n * L) <= (8 * P + 64) << 15, "more parameters and latents than the payload can hold")
     coder = RangeDecoder(data[4:])
     tensors = read_tensors(coder, header)
     synthesis = 2 * (header.parameters[2] + 1)
@@ -691,13 +700,14 @@ def decode(data: bytes, limits: Limits = Limits()) -> Decoded:
     """Section 2: the samples of a file in the order of delivery, or a report."""
     limits.check("max_file_bytes", len(data))
     content, at, sample_digest = read_prefix(data, limits)
-    header = read_header(content, len(data) - at)
+    header = read_header(read_map(content))
     channels, height, width = header.shape
     N = sum(header.slices)
+    limits.check("max_sample_pixels", height * width)
     limits.check("max_output_bytes", N * channels * height * width * 4)
     if header.profile == 0:
         limits.check("max_work", N * work(header))
-        limits.check("max_parameters", sum(math.prod(shape) for shape in tensor_shapes(header)))
+    require(sum(header.section_bytes) == len(data) - at, "sections")
     bounds = list(accumulate(header.section_bytes, initial=at))
     labels_section, *sections = (data[begin:end] for begin, end in pairwise(bounds))
     kind, labels, numbers = read_labels(labels_section, header)

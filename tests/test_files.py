@@ -95,7 +95,7 @@ def test_system_refuses_at_the_end(tmp_path, monkeypatch, name, number):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.os, name, fail)
+    monkeypatch.setattr(os, name, fail)
     error = refused(files.write_file, tmp_path / "a", b"new")
     assert error.errno == number
     assert error.strerror == f"{tmp_path / 'a'}: {os.strerror(number)}"
@@ -170,7 +170,7 @@ def test_target_is_read_only(tmp_path):
 
 @posix
 def test_folder_is_read_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.os, "access", lambda *_: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     assert refused(files.write_file, tmp_path / "a", b"new").errno == errno.EACCES
 
 
@@ -223,6 +223,7 @@ def test_kill_at_any_moment_leaves_a_whole_file(tmp_path):
         "for n in range(1, 10**9): files.write_file(sys.argv[1], bytes([n % 256]) * 100_000)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(target)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         process.stdout.readline()
         time.sleep(0.05)
         process.send_signal(signal.SIGKILL)

@@ -34,7 +34,8 @@ class Outcome:
 def run(*arguments: object) -> Outcome:
     """`rdd` with these arguments."""
     version = tuple(int(part) for part in metadata.version("click").split(".")[:2])
-    runner = CliRunner() if version >= SEPARATE_STREAMS else CliRunner(mix_stderr=False)
+    options: dict[str, Any] = {} if version >= SEPARATE_STREAMS else {"mix_stderr": False}
+    runner = CliRunner(**options)
     result = runner.invoke(rdd, [str(argument) for argument in arguments])
     return Outcome(result.exit_code, result.stdout, result.stderr)
 

@@ -201,10 +201,10 @@ def test_target_is_read_only(tmp_path):
 def test_disk_full_leaves_nothing(tmp_path, monkeypatch, out):
     path, _ = pixels(tmp_path)
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("numpy.savez", full)
     monkeypatch.setattr(Image.Image, "save", full)
-    assert "No space left on device" in refused(6, "decode", path, tmp_path / out)
+    assert refused(6, "decode", path, tmp_path / out) == f"{tmp_path / out}: No space left on device"
     assert [file.name for file in tmp_path.iterdir()] == ["pixels.rdd"]

@@ -90,12 +90,9 @@ def test_space_is_asked_for(tmp_path):
     assert not (tmp_path / "a.rdd").exists()
 
 
-@pytest.mark.parametrize(
-    "space", ["", "pixel", "standardised", "standardised:mnist", "zca:", "standardised:mean=x,std=1"]
-)
-def test_space_that_is_none(tmp_path, space):
+def test_space_that_is_none(tmp_path):
     source = tensor_file(tmp_path / "a.npz", np.zeros((2, 1, 2, 2), np.float32), [0, 1])
-    assert "expected" in refused(7, "encode", source, tmp_path / "a.rdd", "--space", space) or "x" in space
+    assert "expected pixels, " in refused(7, "encode", source, tmp_path / "a.rdd", "--space", "pixel")
 
 
 def test_options_without_effect_are_refused(tmp_path):

@@ -1,0 +1,119 @@
+"""Sources into slices: what is planned before any training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import rducodec
+from rducodec.encoder import (
+    DECODERS,
+    LatentShape,
+    encode_raw_source,
+    labels_of,
+    num_scales_for,
+    payload_target,
+    plan_latent,
+)
+from rducodec.errors import RddInputError
+from rducodec.interop import make_source
+from rducodec.model import LatentConfig
+
+PARAMETERS = {
+    "v4-40": 571,
+    "v4-160": 1771,
+    "v4-240": 2571,
+    "v4-480": 4971,
+    "v4-960": 9771,
+    "v4-1200": 12171,
+    "v5-240": 11611,
+    "v5-320": 15371,
+}
+
+
+def source(labels: list[int], **options):
+    samples = np.arange(len(labels) * 12, dtype=np.uint8).reshape(len(labels), 3, 2, 2)
+    return make_source(samples, labels, **options)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoders_have_the_parameters_of_the_paper(name):
+    config = LatentConfig(3, 32, 32, 6, synthesis_widths=DECODERS[name])
+    assert sum(int(np.prod(shape)) for shape in config.synthesis_shapes()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize(
+    ("side", "scales"), [(1, 1), (2, 2), (3, 2), (8, 4), (28, 5), (32, 6), (63, 6), (64, 6), (128, 6), (1000, 6)]
+)
+def test_number_of_scales(side, scales):
+    assert num_scales_for(side, side + 1) == scales
+
+
+def test_slices_are_of_one_class_and_nearly_equal():
+    plan = plan_latent(source([0] * 10 + [2] * 3, num_classes=4), LatentShape(slice_size=4))
+    assert [len(part) for part in plan.parts] == [4, 3, 3, 3]
+    assert plan.classes == [0, 0, 0, 2]
+    assert plan.labels.counts.tolist() == [10, 0, 3, 0]
+
+
+def test_slices_follow_the_order_of_the_source():
+    given = source([1, 0, 1, 0])
+    plan = plan_latent(given, LatentShape(), keep_order=True)
+    assert plan.labels.sequence().tolist() == [1, 0, 1, 0]
+    assert np.array_equal(plan.parts[0], given.float_samples()[[1, 3]])
+    assert np.array_equal(plan.parts[1], given.float_samples()[[0, 2]])
+
+
+def test_order_costs_nothing_where_it_is_the_usual_one():
+    assert labels_of(source([0, 0, 1]), keep_order=True).order is None
+    assert labels_of(source([0, 1, 0]), keep_order=False).order is None
+
+
+def test_fixed_bits_are_those_of_the_file_within_a_few_bytes():
+    given = source([0] * 5 + [1] * 4, class_names=["a", "b"])
+    shape = LatentShape((3,), 8, 1, slice_size=3)
+    texts = rducodec.Texts(name="x" * 50)
+    plan = plan_latent(given, shape, texts=texts)
+    pytest.importorskip("torch")
+    from rducodec.encoder import encode_latent_source, overfit_settings
+
+    data = encode_latent_source(given, plan, overfit_settings(steps=10, candidates=1), texts=texts)
+    parts = rducodec.bpc(data).parts
+    fixed = parts["header"] + parts["labels"] + parts["framing"]
+    assert abs(fixed - plan.fixed_bits) <= 8 * 2 * len(plan.parts)
+
+
+def test_target_leaves_room_for_what_is_fixed():
+    plan = plan_latent(source([0, 0, 2], num_classes=3), LatentShape())
+    assert payload_target(plan, 10_000) == pytest.approx((3 * 10_000 - plan.fixed_bits) / 2)
+    with pytest.raises(RddInputError, match="header, labels and framing"):
+        payload_target(plan, 10)
+
+
+@pytest.mark.parametrize("texts", [rducodec.Texts(name="a\0"), rducodec.Texts(recipe={"lr": float("nan")})])
+def test_what_a_header_cannot_hold_is_refused_before_training(texts):
+    with pytest.raises(RddInputError, match="cannot be written"):
+        plan_latent(source([0, 1]), LatentShape(), texts=texts)
+
+
+def test_slice_size_of_nothing():
+    with pytest.raises(RddInputError, match="slice size"):
+        plan_latent(source([0, 1]), LatentShape(slice_size=0))
+
+
+@pytest.mark.parametrize("keep_order", [True, False])
+def test_raw_source_in_both_orders(keep_order):
+    given = source([1, 0, 1, 2, 0], num_classes=4)
+    dataset = rducodec.read(encode_raw_source(given, slice_size=1, keep_order=keep_order))
+    rows = np.arange(5) if keep_order else np.argsort(given.labels, kind="stable")
+    assert np.array_equal(dataset.stored_samples(), given.samples[rows])
+    assert dataset.labels.tolist() == given.labels[rows].tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_raw_floats(dtype):
+    values = np.random.default_rng(0).normal(size=(3, 1, 4, 4)).astype(np.float16).astype(dtype)
+    given = make_source(values, [0, 0, 1], space=rducodec.ValueSpace("other", text="noise"))
+    dataset = rducodec.read(encode_raw_source(given))
+    assert np.array_equal(dataset.stored_samples(), values)
+    assert dataset.header.space == rducodec.ValueSpace("other", text="noise")

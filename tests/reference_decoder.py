@@ -290,7 +290,8 @@ def read_header(fields: dict[int, Any]) -> Header:
     require(sum(runs) == len(section_bytes) - 1, "runs of slices")
     recipe = fields.get(7)
     if 7 in fields:
-        require(isinstance(recipe, dict), "recipe")
+        if not isinstance(recipe, dict):
+            corrupt("recipe")
         for key, value in recipe.items():
             text(key)
             if type(value) is not int:

@@ -363,20 +363,22 @@ def _recipe(value: Any) -> dict[str, str | int | float]:
     check_type(f"key {RECIPE}", value, dict)
     for key, item in value.items():
         check_text("recipe key", key)
-        if type(item) not in (str, int, float) or (type(item) is float and not math.isfinite(item)):
+        if type(item) is str:
+            check_text(f"recipe {key!r}", item)
+        elif type(item) not in (int, float):
             raise RddFormatError(f"header: recipe {key!r} must be text, an integer or a finite float")
     recipe: dict[str, str | int | float] = value
     return recipe
 
 
 def _texts(fields: _Fields, num_classes: int) -> Texts:
-    ids = fields.optional(CLASS_IDS, lambda key: fields.integers(key, 0, MAX_CLASS_ID), [])
-    if ids and len(ids) != num_classes:
+    ids = fields.optional(CLASS_IDS, lambda key: fields.integers(key, 0, MAX_CLASS_ID), None)
+    if ids is not None and len(ids) != num_classes:
         raise RddFormatError(f"header: {len(ids)} class ids for {num_classes} classes")
     return Texts(
         name=fields.optional(NAME, fields.text, ""),
         class_names=fields.optional(CLASS_NAMES, lambda key: check_class_names(fields.array(key), num_classes), ()),
-        class_ids=tuple(ids),
+        class_ids=tuple(ids or ()),
         recipe=fields.optional(RECIPE, lambda key: _recipe(fields.value(key)), {}),
         licence=fields.optional(LICENCE, fields.text, ""),
         source=fields.optional(SOURCE, fields.text, ""),
@@ -386,12 +388,12 @@ def _texts(fields: _Fields, num_classes: int) -> Texts:
 def unpack_header(data: bytes) -> Header:
     """The header of these bytes. Raises RddFormatError, RddVersionError for what this reader does not know."""
     raw = _unpack_map(data)
+    if any(key < 0 for key in raw):
+        raise RddFormatError("header: negative key")
     known = {*range(PROFILE, SPACE + 2, 2)}
     unknown = sorted(key for key in raw if key % 2 == 0 and key not in known)
     if unknown:
         raise RddVersionError(f"header: critical key {unknown[0]} is unknown to this reader")
-    if any(key < 0 for key in raw):
-        raise RddFormatError("header: negative key")
     fields = _Fields(raw)
     profile = fields.integer(PROFILE, 0, 127)
     if profile not in (PROFILE_LATENT, PROFILE_RAW):

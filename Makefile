@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test format clean
+.PHONY: demo test slow vectors format clean
 
 demo: $(STAMP)
 	$(BIN)/rdd demo
@@ -14,6 +14,14 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pytest --cov --cov-report=term
 
+# Tests that take longer than a few seconds each.
+slow: $(STAMP)
+	$(BIN)/pytest -m slow
+
+# The test vectors and the generated parts of the specification.
+vectors: $(STAMP)
+	$(BIN)/python -m spec.make_vectors
+
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -22,7 +30,7 @@ format: $(STAMP)
 $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,train,test]'
 	touch $@
 
 clean:

@@ -129,6 +129,8 @@ class Dataset:
             label = int(np.searchsorted(ends, first, side="right"))
             if first + size > ends[label]:
                 raise RddFormatError(f"slice {index}: {size} samples cross the end of class {label}")
+            if num_bytes <= SLICE_CHECK_BYTES:
+                raise RddFormatError(f"slice {index} at byte {offset}: only {num_bytes} bytes")
             yield SliceEntry(index, label, first, size, offset, num_bytes)
             first, offset = first + size, offset + num_bytes
 
@@ -147,8 +149,6 @@ class Dataset:
         """(sample check, data) of a slice."""
         begin = entry.offset_bytes - self.container.body_offset
         section = self.container.body[begin : begin + entry.num_bytes]
-        if len(section) <= SLICE_CHECK_BYTES:
-            raise RddFormatError(f"slice {entry.index} at byte {entry.offset_bytes}: only {len(section)} bytes")
         return bytes(section[:SLICE_CHECK_BYTES]), section[SLICE_CHECK_BYTES:]
 
     def payload(self, entry: SliceEntry) -> memoryview:

@@ -24,7 +24,7 @@ from rducodec.entropy.symbols import TAIL_START
 from rducodec.errors import RddFormatError
 from rducodec.model import LatentConfig, QuantizedTensor
 
-if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+if numba.config.DISABLE_JIT:
     raise ImportError("numba is told not to compile")
 
 Index = np.uintp

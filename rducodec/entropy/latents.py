@@ -17,7 +17,7 @@ from rducodec.entropy.context import Wavefront, row_delay, wavefront
 from rducodec.entropy.network import LATENT_MAX, LATENT_MIN, EntropyNetworks, stack_networks
 from rducodec.entropy.plain_coder import Decoder, Encoder
 from rducodec.entropy.range_coder import RangeDecoder
-from rducodec.entropy.symbols import decode_offsets, encode_offsets
+from rducodec.entropy.symbols import decode_offsets_each, encode_offsets
 from rducodec.errors import RddFormatError
 from rducodec.model import LatentConfig, QuantizedTensor
 
@@ -118,9 +118,7 @@ def _decode_side_by_side(decoders: Sequence[Decoder], canvas: _Canvas, coded: np
     for step in range(len(plan.gather)):
         begin, end = plan.bounds[step : step + 2]
         prediction = canvas.predict(step)
-        values = prediction.centre
-        for index, decoder in enumerate(decoders):
-            values[index] += decode_offsets(decoder, prediction.row[index])
+        values = prediction.centre + decode_offsets_each(decoders, prediction.row)
         coded[:, begin:end] = values.reshape(len(decoders), end - begin, -1)
         canvas.write(step, coded[:, begin:end])
 

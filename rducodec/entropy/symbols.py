@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rducodec.entropy import tables
@@ -55,9 +57,8 @@ def _bit_places(widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _split_bits(bits: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """Values of consecutive fields of these widths, int64; fields of width 0 are 0."""
     field, place = _bit_places(widths)
-    values = np.zeros(len(widths), np.int64)
-    np.add.at(values, field, bits.astype(np.int64) << place)
-    return values
+    # Sums of fewer than 53 bits are exact in the float64 of bincount.
+    return np.bincount(field, bits.astype(np.int64) << place, len(widths)).astype(np.int64)
 
 
 def encode_offsets(encoder: Encoder, offsets: np.ndarray, rows: np.ndarray) -> None:
@@ -86,25 +87,36 @@ def decode_offsets(decoder: Decoder, rows: np.ndarray) -> np.ndarray:
 
     A hostile payload can give magnitudes up to 2**22: the caller checks the range of what it makes of them.
     """
-    symbols = decoder.decode(np.take(tables.primary_table(), rows, axis=0))
+    return decode_offsets_each([decoder], rows[None])[0]
+
+
+def decode_offsets_each(decoders: Sequence[Decoder], rows: np.ndarray) -> np.ndarray:
+    """`decode_offsets` of several decoders side by side: `rows` and the result are (decoders, n)."""
+    frequencies = np.take(tables.primary_table(), rows, axis=0)
+    symbols = np.stack([decoder.decode(part) for decoder, part in zip(decoders, frequencies, strict=True)])
     offsets = np.take(_OFFSET_OF_SYMBOL, symbols)
-    escaped = np.flatnonzero(symbols == tables.ESCAPE)
-    if len(escaped):
-        offsets[escaped] = _decode_escapes(decoder, rows[escaped] // tables.NUM_MEANS)
+    escaped = symbols == tables.ESCAPE
+    for index in np.flatnonzero(escaped.any(axis=1)).tolist():
+        scales = rows[index, escaped[index]] // tables.NUM_MEANS
+        offsets[index, escaped[index]] = _decode_escapes(decoders[index], scales)
     return offsets
 
 
 def _decode_escapes(decoder: Decoder, scales: np.ndarray) -> np.ndarray:
-    tails = decoder.decode(tables.tail_table()[scales]).astype(np.int64)
-    far = tails == tables.ESCAPE
-    orders = tables.golomb_orders()[scales]
-    widths = np.zeros_like(tails)
-    widths[far] = decoder.decode(_repeated(tables.exponent_row(), int(far.sum()))) + orders[far]
-    fields = np.stack([np.ones_like(widths), widths], axis=1).reshape(-1)  # sign, mantissa, sign, mantissa, ...
-    values = _split_bits(_decode_bits(decoder, int(fields.sum())), fields).reshape(-1, 2)
-    mantissas = values[:, 1] + (np.int64(1) << widths) - (np.int64(1) << orders)
-    magnitudes = TAIL_START + tails + np.where(far, mantissas, 0)
-    return np.where(values[:, 0] == 1, -magnitudes, magnitudes).astype(np.int32)
+    """Offsets that were escaped. Plain integers: there are few, and numpy would take longer to start."""
+    orders = tables.golomb_orders()[scales].tolist()
+    tails = decoder.decode(np.take(tables.tail_table(), scales, axis=0)).tolist()
+    exponents = iter(decoder.decode(_repeated(tables.exponent_row(), tails.count(tables.ESCAPE))).tolist())
+    widths = [next(exponents) + k if tail == tables.ESCAPE else 0 for tail, k in zip(tails, orders, strict=True)]
+    digits = (_decode_bits(decoder, len(tails) + sum(widths)) + ord("0")).astype(np.uint8).tobytes()
+    offsets, place = [], 0
+    for tail, order, width in zip(tails, orders, widths, strict=True):
+        sign, mantissa = divmod(int(digits[place : place + 1 + width], 2), 1 << width)
+        place += 1 + width
+        far = mantissa + (1 << width) - (1 << order) if tail == tables.ESCAPE else 0
+        magnitude = TAIL_START + tail + far
+        offsets.append(-magnitude if sign else magnitude)
+    return np.array(offsets, np.int32)
 
 
 def encode_raw_bits(encoder: Encoder, values: np.ndarray, widths: np.ndarray) -> None:

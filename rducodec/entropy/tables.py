@@ -37,6 +37,7 @@ def _constants() -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(int(r["ratio"]) for r in rows), tuple(int(r["golomb_order"]) for r in rows)
 
 
+@cache
 def golomb_orders() -> np.ndarray:
     """Exp-Golomb order of far tails for each scale index, int64, shape (155,)."""
     return np.array(_constants()[1], np.int64)

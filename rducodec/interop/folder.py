@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -28,13 +29,28 @@ _IMAGE_ERRORS = (
     TypeError,
     struct.error,
     zlib.error,
+    MemoryError,
+    OverflowError,
     Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
 )
 
 
 def _visible(folder: Path) -> list[Path]:
     with translated_errors(folder):
         return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """uint8 (height, width) or (height, width, channels). Raises RddInputError and whatever Pillow raises."""
+    with Image.open(path) as image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise RddInputError(f"{path}: {frames} frames, one expected")
+        mode = _LOSSLESS.get(image.mode, image.mode)
+        if mode not in MODES.values() or "transparency" in image.info:
+            raise RddInputError(f"{path}: image mode {image.mode}, expected opaque 1 L P RGB, or RGBA")
+        return np.asarray(image.convert(mode))
 
 
 def _read_image(path: Path) -> np.ndarray:
@@ -44,14 +60,9 @@ def _read_image(path: Path) -> np.ndarray:
     with translated_errors(path), path.open("rb"):
         pass  # a file that the system refuses is told from a damaged image
     try:
-        with Image.open(path) as image:
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1:
-                raise RddInputError(f"{path}: {frames} frames, one expected")
-            mode = _LOSSLESS.get(image.mode, image.mode)
-            if mode not in MODES.values() or "transparency" in image.info:
-                raise RddInputError(f"{path}: image mode {image.mode}, expected opaque 1 L P RGB, or RGBA")
-            pixels = np.asarray(image.convert(mode))
+        with warnings.catch_warnings(action="ignore"):  # of damaged metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            pixels = _pixels(path)
     except RddInputError:
         raise
     except _IMAGE_ERRORS as error:

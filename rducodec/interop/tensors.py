@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +31,25 @@ _SAFETENSORS_TYPES = {
     **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
     "BOOL": "?",
 }
+
+# What numpy, torch and their parts raise for damaged archives.
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    AssertionError,
+    OSError,
+    struct.error,
+    pickle.PickleError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def optional_module(name: str, what: str) -> Any:
@@ -63,19 +84,19 @@ def _source(path: Path, arrays: Mapping[str, Any], space_json: str | None, optio
 
 def read_npz(path: Path, **options: Any) -> SourceSet:
     """Samples and labels of a numpy archive; pickled objects are refused. Options of `make_source`."""
-    damaged = (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error, pickle.PickleError)
     with translated_errors(path):
         data = path.read_bytes()
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise RddInputError(f"{path}: a single array, not an archive of samples and labels")
+        archive = np.load(io.BytesIO(data), allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise RddInputError(f"{path}: a single array, not an archive of samples and labels")
+        with archive:
             names = (_one_of(archive, SAMPLE_KEYS, path), _one_of(archive, LABEL_KEYS, path))
             arrays = {name: archive[name] for name in names}
             space = archive.get(SPACE_KEY)
-    except damaged as error:
-        if isinstance(error, RddInputError):
-            raise
+    except RddInputError:
+        raise
+    except _DAMAGED as error:
         raise RddInputError(f"{path}: cannot be read as an .npz file: {error}") from error
     return _source(path, arrays, None if space is None else str(space), options)
 
@@ -85,10 +106,10 @@ def read_pt(path: Path, **options: Any) -> SourceSet:
     torch = optional_module("torch", "reading .pt files")
     with translated_errors(path):
         data = path.read_bytes()
-    damaged = (RuntimeError, ValueError, EOFError, KeyError, AttributeError, pickle.PickleError, zipfile.BadZipFile)
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except damaged as error:
+        with warnings.catch_warnings(action="ignore"):
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RddInputError(f"{path}: not a torch file of plain tensors: {reason}") from error
     if not isinstance(content, dict):

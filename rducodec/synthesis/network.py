@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from rducodec.errors import RddFormatError
-from rducodec.integer import FLOAT64_BITS, accumulator_bound, floor_clamp, matmul, scaled
+from rducodec.integer import FLOAT64_BITS, accumulator_bound, clamp, floor_clamp, matmul, scaled
 from rducodec.model import NUM_SPATIAL_LAYERS, SPATIAL_SIZE, LatentConfig, LatentSlice, QuantizedTensor
 from rducodec.synthesis.upsampling import phase_matrix, upsample
 
@@ -78,7 +78,7 @@ class Synthesis:
         stack: Any = None
         for grid in reversed(latents):
             values = xp.astype(grid, xp.float64) * 2.0**FRAC_BITS
-            values = xp.expand_dims(xp.clip(values, -VALUE_MAX, VALUE_MAX), axis=0)  # (1, n, h, w)
+            values = xp.expand_dims(clamp(values, -VALUE_MAX, VALUE_MAX), axis=0)  # (1, n, h, w)
             if stack is not None:
                 finer = upsample(xp, self.phases, stack, VALUE_MAX)
                 values = xp.concat([values, finer[:, :, : grid.shape[1], : grid.shape[2]]], axis=0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from rducodec.model import LatentConfig
 from rducodec.training.execution import Execution, Piece
 from rducodec.training.parameters import SliceParameters, split_scales
-from rducodec.training.rate import latent_bits
+from rducodec.training.rate import latent_bit_maps, latent_bits
 from rducodec.training.rounding import LATENT_GAIN
 from rducodec.training.synthesis import synthesise
 
@@ -138,6 +138,21 @@ class Objective:
                     out[piece.slices, :, piece.samples] = synthesise(
                         grids, own.upsampling, own.synthesis, block_elements=self.execution.block_elements
                     )
+
+        self.execution.map(run, self.pieces())
+        return out
+
+    @torch.no_grad()
+    def bit_map(self, parameters: SliceParameters) -> Tensor:
+        """Bits of every rounded latent, (S, n, num_latents)."""
+        out = torch.empty_like(parameters.latents)
+
+        def run(_: int, pieces: Sequence[Piece]) -> None:
+            for piece in pieces:
+                own = parameters.with_tensors([t[piece.slices].detach() for t in parameters.tensors()])
+                grids = split_scales((own.latents[:, piece.samples] * LATENT_GAIN).round(), self.config)
+                maps = latent_bit_maps(grids, own.entropy, block_elements=self.execution.block_elements)
+                out[piece.slices, piece.samples] = torch.cat([m.flatten(2) for m in maps], dim=2)
 
         self.execution.map(run, self.pieces())
         return out

@@ -151,3 +151,18 @@ def latent_bits(grids: Sequence[Tensor], entropy: Sequence[Tensor], *, weight: T
     layers = effective_layers(entropy)
     tensors = [t for layer in layers for t in (layer.weight, layer.bias)]
     return _Bits.apply(values, contexts, columns, block_elements, *tensors)  # type: ignore[no-untyped-call]
+
+
+@torch.no_grad()
+def latent_bit_maps(grids: Sequence[Tensor], entropy: Sequence[Tensor], *, block_elements: int) -> list[Tensor]:
+    """Bits of every single latent, in the shapes of `grids`; not differentiable."""
+    contexts = gather_contexts(grids, context_size=entropy[0].shape[2])
+    values = torch.cat([grid.flatten(1) for grid in grids], dim=1)
+    layers = effective_layers(entropy)
+    result = torch.empty_like(values)
+    for columns in column_blocks(values.shape[1], widest_rows(layers), block_elements=block_elements):
+        mean, raw_scale = forward_layers(contexts[..., columns], layers)[-1].unbind(1)
+        log_scale = (raw_scale - LOG_SCALE_SHIFT).clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
+        result[:, columns] = _laplace_bits(values[:, columns] - mean, log_scale)[0]
+    parts = torch.split(result, [grid[0].numel() for grid in grids], dim=1)
+    return [part.reshape(grid.shape) for part, grid in zip(parts, grids, strict=True)]

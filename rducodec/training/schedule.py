@@ -32,6 +32,10 @@ class Noise(Enum):
     STRAIGHT_THROUGH = "straight-through"
 
 
+LATENTS_NOISE = Noise.GAUSSIAN
+SOFT_END = 1e-3
+
+
 @dataclass(frozen=True)
 class Stage:
     """A part of the training; pairs are values at its begin and end."""
@@ -80,10 +84,18 @@ def stages(steps: int, *, candidates: int) -> tuple[Stage, ...]:
             "soft rounding",
             max(1, steps - straight - alone),
             Noise.GAUSSIAN,
-            (LEARNING_RATE, 0.0),
+            (LEARNING_RATE, SOFT_END),
             TEMPERATURES,
             NOISE_DEVIATIONS,
         ),
         Stage("straight-through", straight, Noise.STRAIGHT_THROUGH, (STRAIGHT_THROUGH_RATE, STRAIGHT_THROUGH_RATE)),
-        Stage("latents", alone, Noise.STRAIGHT_THROUGH, (LATENTS_RATE, 0.0), quantized_networks=True),
+        Stage(
+            "latents",
+            alone,
+            LATENTS_NOISE,
+            (LATENTS_RATE, 0.0),
+            (TEMPERATURES[1], TEMPERATURES[1]),
+            (NOISE_DEVIATIONS[1], NOISE_DEVIATIONS[1]),
+            quantized_networks=True,
+        ),
     )

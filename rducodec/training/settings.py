@@ -26,7 +26,7 @@ class OverfitSettings:
     seed: int = 0
     device: str = "cpu"
     candidates: int = 5
-    report_interval: int = 20  # steps between progress reports, and between corrections of lmbda
+    report_interval: int = 20  # steps between progress reports
     checkpoint_interval: int = 100  # steps between checkpoints
 
     def __post_init__(self) -> None:

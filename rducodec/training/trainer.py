@@ -15,7 +15,7 @@ from rducodec.errors import RddInputError
 from rducodec.model import LatentConfig, LatentSlice
 from rducodec.training.adam import Adam
 from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
-from rducodec.training.control import FINAL_GAIN, GAIN, RateControl
+from rducodec.training.control import RateControl, steers
 from rducodec.training.execution import Execution
 from rducodec.training.export import choose_steps, export, network_bits, with_networks
 from rducodec.training.objective import Objective, Rounding, Samples
@@ -24,7 +24,6 @@ from rducodec.training.progress import Progress, ProgressCallback
 from rducodec.training.rounding import kumaraswamy_noise, noisy_soft_round, straight_through_round
 from rducodec.training.schedule import (
     ENTROPY_RATE_SHARE,
-    LEARNING_RATE,
     SYNTHESIS_RATE_SHARE,
     UPSAMPLING_RATE_SHARE,
     Noise,
@@ -32,10 +31,10 @@ from rducodec.training.schedule import (
     stages,
 )
 from rducodec.training.settings import OverfitSettings
+from rducodec.training.trim import trimmed_latents
 
 INITIAL_FRAC_BITS = 6  # of all network tensors, for size estimates before the first search of steps
 STEP_SEARCHES = 3  # in the soft-rounding stage, for the size estimates that callers see and that steer lmbda
-OVERTIME = 4  # a missed target prolongs the last stage to at most this many times its length
 SEED_STRIDE = 1_000_003  # between the random numbers of successive steps; prime
 
 
@@ -50,8 +49,6 @@ class _State:
     stage: int = 0
     step: int = 0  # in the stage
     total_steps: int = 0  # over all stages
-    best_latents: Tensor | None = None  # the best that met the target, in the last stage
-    best_mse: float = float("inf")
 
 
 def _checked_samples(samples: Sequence[np.ndarray], config: LatentConfig) -> Samples:
@@ -132,7 +129,7 @@ class _Trainer:
             (len(parameters.latents), len(parameters.networks())), INITIAL_FRAC_BITS, device=self.device
         )
         target = self.settings.target_bits_per_class
-        control = RateControl(self.settings.lmbda, None if target is None else target * self.num_classes)
+        control = RateControl.start(self.settings.lmbda, None if target is None else target * self.num_classes)
         return _State(parameters, Adam.for_tensors(parameters.tensors()), frac_bits, control)
 
     # checkpoints
@@ -146,16 +143,14 @@ class _Trainer:
         tensors |= {f"first.{i}": t for i, t in enumerate(state.adam.first)}
         tensors |= {f"second.{i}": t for i, t in enumerate(state.adam.second)}
         tensors["frac_bits"] = state.frac_bits
-        if state.best_latents is not None:
-            tensors["best_latents"] = state.best_latents
         fields = {
             "fingerprint": self.fingerprint,
             "stage": state.stage,
             "step": state.step,
             "total_steps": state.total_steps,
             "adam_steps": state.adam.steps,
-            "lmbda": state.control.lmbda,
-            "best_mse": state.best_mse,
+            "control_base": state.control.base,
+            "control_error": state.control.error,
         }
         write_checkpoint(self.checkpoint, tensors, fields)
 
@@ -176,12 +171,10 @@ class _Trainer:
             parameters=state.parameters.with_tensors(group("parameter")),
             adam=Adam(group("first"), group("second"), fields["adam_steps"]),
             frac_bits=tensors["frac_bits"].to(self.device),
-            control=RateControl(fields["lmbda"], state.control.target_bits),
+            control=RateControl(fields["control_base"], state.control.target_bits, fields["control_error"]),
             stage=fields["stage"],
             step=fields["step"],
             total_steps=fields["total_steps"],
-            best_latents=tensors["best_latents"].to(self.device) if "best_latents" in tensors else None,
-            best_mse=fields["best_mse"],
         )
 
     # stages
@@ -192,14 +185,12 @@ class _Trainer:
             stage = self.stages[self.state.stage]
             self.objective = self._objective(stage.candidates)
             self._enter(stage)
-            while not self._finished(stage):
+            while self.state.step < stage.steps:
                 self._step(stage)
             self.state.stage += 1
             self.state.step = 0
-        parameters = self.state.parameters
-        if self.state.best_latents is not None:
-            parameters = replace(parameters, latents=self.state.best_latents)
-        return export(parameters, self.state.frac_bits, config=self.config, num_samples=self.num_samples)
+        self._trim()
+        return export(self.state.parameters, self.state.frac_bits, config=self.config, num_samples=self.num_samples)
 
     def _enter(self, stage: Stage) -> None:
         """Keep the best candidates, or quantise the networks, once at the begin of a stage."""
@@ -228,27 +219,38 @@ class _Trainer:
     def _search_steps(self) -> Tensor:
         return choose_steps(self.objective, self.state.parameters, max_mse=self.settings.max_mse)
 
-    def _finished(self, stage: Stage) -> bool:
+    def _trim(self) -> None:
+        """Bring the latents within the target, if there is one."""
         state = self.state
-        if state.step < stage.steps:
-            return False
-        waiting = state.control.target_bits is not None and stage.quantized_networks and state.best_latents is None
-        if not waiting:
-            return True
-        if state.step >= OVERTIME * stage.steps:
-            networks = float(network_bits(state.parameters, state.frac_bits).sum()) / self.num_classes
+        if state.control.target_bits is None:
+            return
+        networks = float(network_bits(state.parameters, state.frac_bits).sum())
+        latents = trimmed_latents(
+            self.objective,
+            state.parameters,
+            max_bits=state.control.target_bits - networks,
+            lmbda=state.control.lmbda,
+            generator=self._generator(),
+        )
+        if latents is None:
             raise RddInputError(
                 f"target of {self.settings.target_bits_per_class:.0f} bits per class not reached: "
-                f"the networks alone take {networks:.0f}; use smaller networks or a larger max_mse"
+                f"the networks alone take {networks / self.num_classes:.0f}; use smaller networks or a larger max_mse"
             )
-        return False
+        state.parameters = replace(state.parameters, latents=latents)
+        self._report(self.stages[-1])
+
+    def _generator(self) -> torch.Generator:
+        """Random numbers that depend on the seed and the number of steps done only."""
+        seed = self.settings.seed + SEED_STRIDE * (1 + self.state.total_steps)
+        return torch.Generator(self.device).manual_seed(seed)
 
     def _rounding(self, stage: Stage) -> Rounding:
         """What stands for rounding in this step. Noise depends on seed and step only."""
         if stage.noise is Noise.STRAIGHT_THROUGH:
             return lambda latents, _: straight_through_round(latents)
         state = self.state
-        generator = torch.Generator(self.device).manual_seed(self.settings.seed + SEED_STRIDE * (1 + state.total_steps))
+        generator = self._generator()
         level, temperature = stage.noise_level(state.step), stage.temperature(state.step)
         shape = state.parameters.latents.shape
         if stage.noise is Noise.GAUSSIAN:
@@ -259,29 +261,31 @@ class _Trainer:
 
     def _step(self, stage: Stage) -> None:
         state = self.state
-        costs, grads = self.objective.gradients(
+        _, grads = self.objective.gradients(
             state.parameters,
             rounding=self._rounding(stage),
             lmbda=state.control.lmbda,
             train_networks=not stage.quantized_networks,
         )
-        if stage.quantized_networks:
-            self._remember(costs.mse, costs.bits)
-        rate = self._learning_rate(stage)
+        rate = stage.learning_rate(state.step)
         rates = [rate * share for share in self._rate_shares()]
         state.adam.step(state.parameters.tensors(), grads, learning_rates=rates)
         state.step += 1
         state.total_steps += 1
-        if stage.noise is Noise.GAUSSIAN and state.step % max(1, stage.steps // STEP_SEARCHES) == 0:
+        if (
+            not stage.quantized_networks
+            and stage.noise is Noise.GAUSSIAN
+            and state.step % max(1, stage.steps // STEP_SEARCHES) == 0
+        ):
             state.frac_bits = self._search_steps()
+        if steers(stage, state.step) and state.control.target_bits is not None:
+            bits = self.objective.evaluate(state.parameters, distortion=False).bits
+            bits = bits + network_bits(state.parameters, state.frac_bits)
+            state.control.correct(float(bits.sum()))
         if state.step % self.settings.report_interval == 0 or state.step == stage.steps:
             self._report(stage)
         if state.total_steps % self.settings.checkpoint_interval == 0:
             self.save()
-
-    def _learning_rate(self, stage: Stage) -> float:
-        """Of the latents; what goes on beyond the end of a stage has half of its first rate."""
-        return stage.learning_rate(self.state.step if self.state.step < stage.steps else stage.steps // 2)
 
     def _rate_shares(self) -> list[float]:
         """Learning rate of each tensor in shares of that of the stage."""
@@ -289,26 +293,13 @@ class _Trainer:
         entropy, synthesis = len(parameters.entropy), len(parameters.synthesis)
         return [1.0, *[ENTROPY_RATE_SHARE] * entropy, UPSAMPLING_RATE_SHARE, *[SYNTHESIS_RATE_SHARE] * synthesis]
 
-    def _remember(self, mse: Tensor, bits: Tensor) -> None:
-        """In the last stage latents are rounded and networks are final: costs are those of the file."""
-        state = self.state
-        if state.control.target_bits is None:
-            return
-        num_bits = float((bits + network_bits(state.parameters, state.frac_bits)).sum())
-        total = float((mse * self.samples.counts()).sum())
-        if state.control.accepts(num_bits) and total < state.best_mse:
-            state.best_latents, state.best_mse = state.parameters.latents.clone(), total
-        state.control.correct(num_bits, gain=FINAL_GAIN)
-
     def _report(self, stage: Stage) -> None:
-        """Estimate the size, correct lmbda, tell the caller."""
+        """Estimate the size and tell the caller."""
         state = self.state
-        costs = self.objective.evaluate(state.parameters)
-        bits = (costs.bits + network_bits(state.parameters, state.frac_bits)).view(-1, stage.candidates).mean(1)
-        if stage.candidates == 1 and not stage.quantized_networks:
-            state.control.correct(float(bits.sum()), gain=GAIN * self._learning_rate(stage) / LEARNING_RATE)
         if self.progress is None:
             return
+        costs = self.objective.evaluate(state.parameters)
+        bits = (costs.bits + network_bits(state.parameters, state.frac_bits)).view(-1, stage.candidates).mean(1)
         per_class = np.bincount(self.class_index, weights=bits.double().cpu().numpy(), minlength=self.num_classes)
         weight = self.objective.samples.counts()
         self.progress(

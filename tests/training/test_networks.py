@@ -69,7 +69,7 @@ def _layers(widths: list[int], generator: torch.Generator) -> list[Layer]:
 def test_pointwise_gradients(widths: list[int], generator: torch.Generator) -> None:
     x = _randn(2, widths[0], 131, generator=generator).requires_grad_()
     layers = _layers(widths, generator)
-    tensors = [t for layer in layers for t in (layer.weight, layer.bias)]
+    tensors = [t for layer in layers for t in (layer.weight, layer.bias) if t is not None]
 
     def function(x: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
         pairs = [Layer(w, b) for w, b in zip(tensors[::2], tensors[1::2], strict=True)]

@@ -48,7 +48,8 @@ def _assert_equal(first: list[LatentSlice], second: list[LatentSlice]) -> None:
 
 
 def test_training_lowers_the_error_and_the_decoder_agrees() -> None:
-    samples, reports = _samples(), []
+    samples = _samples()
+    reports: list[Progress] = []
     slices = overfit(samples, CONFIG, SETTINGS, progress=reports.append)
     assert reports[-1].mse < 0.5 * samples.var()
     decoded = np.mean([_decoded_mse(part, CONFIG, own) for part, own in zip(slices, samples, strict=True)])
@@ -85,7 +86,9 @@ class _InterruptedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop_at", [3, 25, 55])
+@pytest.mark.parametrize(
+    "stop_at", [3, pytest.param(25, marks=pytest.mark.slow), pytest.param(55, marks=pytest.mark.slow)]
+)
 def test_resuming_continues_bit_for_bit(stop_at: int, tmp_path: Path) -> None:
     settings = replace(SETTINGS, checkpoint_interval=2, report_interval=1, target_bits_per_class=3000.0)
     samples = _samples()
@@ -112,9 +115,10 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
         overfit(_samples(), CONFIG, settings, checkpoint=path)
 
 
-@pytest.mark.parametrize("factor", [0.75, 1.2])
+@pytest.mark.parametrize("factor", [0.75, pytest.param(1.2, marks=pytest.mark.slow)])
 def test_the_size_ends_at_the_target(factor: float) -> None:
-    free, held = [], []
+    free: list[Progress] = []
+    held: list[Progress] = []
     samples = _samples(count=12)
     settings = replace(SETTINGS, steps=200, candidates=1)
     overfit(samples, CONFIG, settings, progress=free.append)
@@ -138,7 +142,7 @@ def test_a_target_out_of_reach_is_refused() -> None:
         (lambda x: x[:0], "no slices"),
     ],
 )
-def test_bad_samples_are_refused(change, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_samples_are_refused(change, message: str) -> None:
     with pytest.raises(RddInputError, match=message):
         overfit(change(_samples()), CONFIG, SETTINGS)
 
@@ -146,7 +150,7 @@ def test_bad_samples_are_refused(change, message: str) -> None:  # type: ignore[
 @pytest.mark.parametrize("field", ["lmbda", "max_mse", "steps", "candidates", "target_bits_per_class"])
 def test_bad_settings_are_refused(field: str) -> None:
     with pytest.raises(RddInputError, match=field):
-        replace(SETTINGS, **{field: -1})
+        replace(SETTINGS, **{field: -1})  # type: ignore[arg-type]
 
 
 def _trained_like() -> tuple[Objective, SliceParameters]:

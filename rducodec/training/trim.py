@@ -1,0 +1,140 @@
+"""The last percents on the way to a target size: single integer latents move by one.
+
+Gradients reach a target only slowly, and say little about what a whole step of a latent costs in the contexts of its
+neighbours. So latents that do not share a context move together, the bits of all are counted again, and the moves stay
+that save bits for a small error. The change of the error is linear plus the mean curvature, which is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rducodec.entropy.context import context_offsets
+from rducodec.model import LatentConfig
+from rducodec.training.objective import Objective
+from rducodec.training.parameters import SliceParameters, split_scales
+from rducodec.training.rounding import LATENT_GAIN, straight_through_round
+
+MAX_SWEEPS = 16  # over all latents
+PRICE_STEP = 1.5  # change of the error accepted for a bit, from sweep to sweep
+PROBE_SHARE = 0.05  # of the latents of a scale that are moved to measure the curvature
+
+
+def _curvatures(objective: Objective, parameters: SliceParameters, *, generator: torch.Generator) -> Tensor:
+    """Mean rise of the summed squared error when a latent moves by one, doubled; (num_latents,), by scale."""
+    pixels = objective.config.height * objective.config.width
+    counts = objective.samples.counts()
+
+    def total_error(latents: Tensor) -> float:
+        costs = objective.evaluate(replace(parameters, latents=latents), rate=False)
+        return float((costs.mse * counts).sum()) * pixels
+
+    base = total_error(parameters.latents)
+    result, start = torch.empty(objective.config.num_latents(), device=parameters.latents.device), 0
+    for size in _sizes(objective.config):
+        shape = (*parameters.latents.shape[:2], size)
+        uniform = torch.rand(shape, generator=generator, device=parameters.latents.device)
+        moves = (uniform < PROBE_SHARE / 2).float() - (uniform > 1 - PROBE_SHARE / 2).float()
+        moved = parameters.latents.clone()
+        moved[..., start : start + size] += moves / LATENT_GAIN
+        rise = total_error(moved) - base
+        number = float((moves.abs() * objective.samples.weight[:, :, None]).sum())
+        result[start : start + size] = max(0.0, 2 * rise / max(number, 1.0))
+        start += size
+    return result
+
+
+def _sizes(config: LatentConfig) -> list[int]:
+    return [h * w for h, w in config.grid_shapes()]
+
+
+@dataclass(frozen=True)
+class _Lattice:
+    """Latents of all scales at a distance at which no other latent has two of them in reach."""
+
+    rows: int  # a latent is in the contexts of the rows 0 .. rows - 1 from its own on
+    reach: int  # and of so many columns to both sides
+
+    @classmethod
+    def of_context(cls, context_size: int) -> _Lattice:
+        offsets = context_offsets(context_size)
+        return cls(1 + max(-dy for dy, _ in offsets), max(abs(dx) for _, dx in offsets))
+
+    def masks(self, config: LatentConfig, device: torch.device) -> Iterator[Tensor]:
+        """Every latent is in one of these, bool (num_latents,)."""
+        columns = 2 * self.reach + 1
+        for y in range(self.rows):
+            for x in range(columns):
+                parts = []
+                for h, w in config.grid_shapes():
+                    part = torch.zeros(h, w, dtype=torch.bool, device=device)
+                    part[y :: self.rows, x::columns] = True
+                    parts.append(part.flatten())
+                if any(bool(part.any()) for part in parts):
+                    yield torch.cat(parts)
+
+    def gathered(self, change: Tensor, config: LatentConfig) -> Tensor:
+        """Sum of a map of changes (S, n, num_latents) over all latents that a latent has an influence on."""
+        columns = 2 * self.reach + 1
+        parts = []
+        for grid in split_scales(change, config):
+            padded = F.pad(grid, (self.reach, self.reach, 0, self.rows - 1))
+            window = F.avg_pool2d(padded, (self.rows, columns), stride=1)
+            parts.append(window.flatten(2) * (self.rows * columns))
+        return torch.cat(parts, dim=2)
+
+
+def trimmed_latents(
+    objective: Objective, parameters: SliceParameters, *, max_bits: float, lmbda: float, generator: torch.Generator
+) -> Tensor | None:
+    """Latents (S, n, num_latents) of all slices with at most `max_bits` together.
+
+    `lmbda`: where the search for the price of a bit starts. The result holds integers divided by the gain. None if so
+    few bits are not reached.
+    """
+    own = replace(parameters, latents=(parameters.latents * LATENT_GAIN).round() / LATENT_GAIN)
+    bits = _bit_map(objective, own)
+    if float(bits.sum()) <= max_bits:
+        return own.latents
+    lattice = _Lattice.of_context(objective.config.context_size)
+    curvature = _curvatures(objective, own, generator=generator)
+    price = lmbda
+    for _ in range(MAX_SWEEPS):
+        for mask in lattice.masks(objective.config, own.latents.device):
+            own = _moved(objective, own, bits, mask, lattice, curvature, price=price)
+            bits = _bit_map(objective, own)
+            if float(bits.sum()) <= max_bits:
+                return own.latents
+        price *= PRICE_STEP
+    return None
+
+
+def _bit_map(objective: Objective, parameters: SliceParameters) -> Tensor:
+    return objective.bit_map(parameters) * objective.samples.weight[:, :, None]
+
+
+def _moved(
+    objective: Objective,
+    parameters: SliceParameters,
+    bits: Tensor,
+    mask: Tensor,
+    lattice: _Lattice,
+    curvature: Tensor,
+    *,
+    price: float,
+) -> SliceParameters:
+    """The latents of `mask` moved towards zero where error + price * bits falls."""
+    _, (grad,) = objective.gradients(
+        parameters, rounding=lambda x, _: straight_through_round(x), lmbda=0.0, train_networks=False
+    )
+    move = -parameters.latents.sign() * mask
+    trial = replace(parameters, latents=parameters.latents + move / LATENT_GAIN)
+    more_bits = lattice.gathered(_bit_map(objective, trial) - bits, objective.config)
+    rise = move * grad / LATENT_GAIN + 0.5 * curvature
+    accepted = (move != 0) & (rise + price * more_bits < 0) & (more_bits < 0)
+    return replace(parameters, latents=parameters.latents + move * accepted / LATENT_GAIN)

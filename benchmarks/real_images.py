@@ -55,7 +55,12 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="Put the file here.")
     parser.add_argument("--checkpoint", type=Path)
     arguments = parser.parse_args()
-    result: dict[str, Any] = {"steps": int(arguments.steps), "lmbda": float(arguments.lmbda)}
+    command = f"python -m benchmarks.real_images IMAGES --steps {arguments.steps} --lmbda {arguments.lmbda}"
+    result: dict[str, Any] = {
+        "command": f"{command} --device {arguments.device}",
+        "steps": int(arguments.steps),
+        "lmbda": float(arguments.lmbda),
+    }
     with tempfile.TemporaryDirectory() as folder:
         out = arguments.keep or Path(folder) / "cifar.rdd"
         options = ["--decoder", "v4-480", "--entropy", "16x4", "--spc", str(SPC), "--steps", arguments.steps]

@@ -214,7 +214,8 @@ def test_plain_locale_and_optimised_python(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_while_writing_leaves_nothing(tmp_path, number):
     script = (
-        "import sys, time; from rducodec_cli import decode; from rducodec_cli.main import main\n"
+        "import signal, sys, time; from rducodec_cli import decode; from rducodec_cli.main import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background inherits none
         "def slow(stream, *_):\n    stream.write(b'half'); print('ready', flush=True); time.sleep(60)\n"
         "decode.tensors.write_tensors = slow\nmain()\n"
     )

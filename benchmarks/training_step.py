@@ -1,6 +1,6 @@
 """One step of overfitted compression against the same step written the published way, on the same data and noise.
 
-    python -m benchmarks.training_step [--steps N]
+    OMP_WAIT_POLICY=passive python -m benchmarks.training_step [--steps N]   # passive: idle threads do not spin
 
 10 slices of 64 images of 32 x 32 (smooth random ones), v4-480, 16x4. The rival trains one slice after the other with
 unfolded 9 x 9 contexts and the networks as plain torch layers; both start from the same parameters, see the same noise

@@ -1,4 +1,4 @@
-"""Floats in, integers out: quantisation steps of the networks and the integers of a slice (facts, Eq. 14-18)."""
+"""Floats in, integers out: quantisation steps of the networks and the integers of a slice (paper, Eq. 14-18)."""
 
 from __future__ import annotations
 

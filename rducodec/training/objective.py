@@ -1,4 +1,4 @@
-"""Distortion and rate of all slices, and the gradient of their weighted sum (facts, Eq. 22)."""
+"""Distortion and rate of all slices, and the gradient of their weighted sum (paper, Eq. 22)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bits of latents under the entropy network, with the gradient computed on the way (facts, Eq. 11-13)."""
+"""Bits of latents under the entropy network, with the gradient computed on the way (paper, Eq. 11-13)."""
 
 from __future__ import annotations
 

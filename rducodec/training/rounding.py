@@ -1,4 +1,4 @@
-"""Differentiable stand-ins for rounding, and the noise that goes with them (C3, section 3; facts, "Schedules")."""
+"""Differentiable stand-ins for rounding, and the noise that goes with them (as in C3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages of the training (facts, "Schedules"), all lengths in proportion to the number of steps."""
+"""Stages of the training (the published schedules), all lengths in proportion to the number of steps."""
 
 from __future__ import annotations
 

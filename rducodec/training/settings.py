@@ -15,7 +15,8 @@ class OverfitSettings:
     """How real samples are compressed.
 
     `lmbda` weighs bits per pixel against the mean squared error of values (1 / beta of the paper). With
-    `target_bits_per_class` it is only where the search for the right weight starts. `max_mse` is the mean squared
+    `target_bits_per_class` it is only where the search for the right weight starts; the size ends at the
+    target or a little below it, and far below only if more bits do not help. `max_mse` is the mean squared
     error that the quantisation of a slice's synthesis may add. `device` is a torch device string.
     """
 

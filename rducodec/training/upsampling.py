@@ -1,4 +1,4 @@
-"""Learned upsampling of latent grids, batched over slices (spec, "Upsampling"; facts: one 8x8 kernel a slice).
+"""Learned upsampling of latent grids, batched over slices (spec, "Upsampling").
 
 Replicate-pad by 4, transposed convolution with stride 2, crop 11: an output pixel of one of the four phases
 (even/odd row, even/odd column) sees 4 x 4 inputs, and all four phases of an input position share a 5 x 5 window.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,7 @@ import numpy as np
 
 import rducodec
 from rducodec import Rate, Texts
-from rducodec.bitstream.header import CONTEXT_SIZES, MAX_DEPTH, MAX_WIDTH, MAX_WIDTHS
 from rducodec.encoder import (
-    DECODERS,
-    DEFAULT_DECODER,
-    DEFAULT_SLICE_SIZE,
-    LatentShape,
     encode_latent_source,
     encode_pool,
     encode_raw_source,
@@ -29,6 +23,7 @@ from rducodec.files import check_target, write_file
 from rducodec.interop import Pool, SourceSet, find_pool, read_source
 from rducodec.interop.space import parse_space
 from rducodec.rate import BITS_PER_KB
+from rducodec.shape import DECODERS, DEFAULT_DECODER, DEFAULT_SLICE_SIZE, LatentShape, parse_decoder, parse_entropy
 from rducodec_cli import options
 from rducodec_cli.bpc import print_rate, rate_fields
 from rducodec_cli.progress import progress, training_progress
@@ -37,42 +32,6 @@ from rducodec_cli.terminal import amount, print_json, shown
 _LATENT_ONLY = ("decoder", "entropy", "steps", "lmbda", "max_mse", "target_bpc", "seed", "device", "checkpoint")
 _NOT_OF_POOLS = ("profile", "divisor", "spc", "slice_size", "keep_order", *(set(_LATENT_ONLY) - {"max_mse"}))
 _OF_LAYOUTS = ("layout", "experiment", "factor", "size", "w0", "hard_labels")
-
-
-class Widths(click.ParamType):  # type: ignore[type-arg]
-    """A decoder of the paper by name, or the widths of its hidden layers."""
-
-    name = "widths"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        if value in DECODERS:
-            return DECODERS[value]
-        if re.fullmatch(r"[0-9]+(,[0-9]+)*", value):
-            widths = tuple(int(part) for part in value.split(","))
-            if len(widths) <= MAX_WIDTHS and all(1 <= width <= MAX_WIDTH for width in widths):
-                return widths
-        return self.fail(
-            f"{value!r}: expected one of {', '.join(DECODERS)}, or widths such as 480 or 240,40", param, ctx
-        )
-
-
-class EntropyShape(click.ParamType):  # type: ignore[type-arg]
-    """Context and depth of the entropy network, e.g. 16x4."""
-
-    name = "CONTEXTxDEPTH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"([0-9]+)x([0-9]+)", value)
-        if match and int(match[1]) in CONTEXT_SIZES and int(match[2]) <= MAX_DEPTH:
-            return int(match[1]), int(match[2])
-        sizes = ", ".join(map(str, CONTEXT_SIZES))
-        return self.fail(
-            f"{value!r}: expected e.g. 16x4, a context of {sizes} and a depth of 0..{MAX_DEPTH}", param, ctx
-        )
 
 
 class Item(click.ParamType):  # type: ignore[type-arg]
@@ -151,7 +110,7 @@ def _pool_file(pool: Pool, settings: dict[str, Any], texts: Texts) -> tuple[byte
 @click.option("--keep-order", is_flag=True, help="Keep the order of the source; else samples come class after class.")
 @click.option(
     "--decoder",
-    type=Widths(),
+    type=options.Parsed("NAME", parse_decoder),
     metavar="NAME",
     default=DEFAULT_DECODER,
     show_default=True,
@@ -159,7 +118,7 @@ def _pool_file(pool: Pool, settings: dict[str, Any], texts: Texts) -> tuple[byte
 )
 @click.option(
     "--entropy",
-    type=EntropyShape(),
+    type=options.Parsed("CxD", parse_entropy),
     metavar="CxD",
     default="16x2",
     show_default=True,

@@ -86,16 +86,15 @@ def device(command: Command) -> Command:
     return option(command)
 
 
-class SidesType(click.ParamType):  # type: ignore[type-arg]
-    """Height and width, or both in one number."""
+class Parsed(click.ParamType):  # type: ignore[type-arg]
+    """What a function makes of a text; its RddInputError becomes an error of usage."""
 
-    name = "HxW"
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name, self._parse = name, parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return parse_sides(value)
+            return self._parse(value) if isinstance(value, str) else value
         except RddInputError as error:
             return self.fail(str(error), param, ctx)
 
@@ -103,7 +102,7 @@ class SidesType(click.ParamType):  # type: ignore[type-arg]
 def size(command: Command) -> Command:
     """--size, for commands that draw samples; `rdd bpc` has one of its own."""
     text = "Size of the samples that networks of ddif draw."
-    return click.option("--size", type=SidesType(), metavar="HxW", help=text)(command)
+    return click.option("--size", type=Parsed("HxW", parse_sides), metavar="HxW", help=text)(command)
 
 
 _SOURCE = (

@@ -20,43 +20,14 @@ from rducodec.labels import Labels, pack_labels
 from rducodec.model import LatentConfig
 from rducodec.quantization import DEFAULT_MAX_MSE, quantize, squared_error
 from rducodec.reader import Dataset
+from rducodec.shape import LatentShape, num_scales_for
 from rducodec.writer import pack_latent, pack_raw
 
 if TYPE_CHECKING:
     from rducodec.training import OverfitSettings
     from rducodec.training import Progress as TrainingProgress
 
-# Widths of the hidden 1x1 layers of the synthesis by the paper's names.
-DECODERS = {
-    **{f"v4-{width}": (width,) for width in (40, 160, 240, 480, 960, 1200)},
-    **{f"v5-{width}": (width, 40) for width in (240, 320)},
-}
-DEFAULT_DECODER = "v4-160"
-DEFAULT_SLICE_SIZE = 64
-MAX_SCALES = 6
-LARGE_SIDE = 64  # from here on, the number of scales does not grow
 SLICE_BYTES_GUESS = 1 << 14  # for the size of a header before its slices are known
-
-
-def num_scales_for(height: int, width: int) -> int:
-    """Latent grids of a sample, as in the paper: down to one latent, at most 6.
-
-    >>> num_scales_for(8, 8), num_scales_for(32, 32), num_scales_for(128, 128)
-    (4, 6, 6)
-    """
-    side = min(height, width)
-    return MAX_SCALES if side >= LARGE_SIDE else side.bit_length()
-
-
-@dataclass(frozen=True)
-class LatentShape:
-    """The networks of a file to be made, independent of the geometry of its samples."""
-
-    synthesis_widths: tuple[int, ...] = DECODERS[DEFAULT_DECODER]
-    context_size: int = 16
-    entropy_depth: int = 2
-    slice_size: int = DEFAULT_SLICE_SIZE  # samples of a slice, at most
-    num_scales: int | None = None  # None: as `num_scales_for` says
 
 
 @dataclass(frozen=True)

@@ -7,46 +7,19 @@ import pytest
 
 import rducodec
 from rducodec.encoder import (
-    DECODERS,
-    LatentShape,
     encode_raw_source,
     labels_of,
-    num_scales_for,
     payload_target,
     plan_latent,
 )
 from rducodec.errors import RddInputError
 from rducodec.interop import make_source
-from rducodec.model import LatentConfig
-
-PARAMETERS = {
-    "v4-40": 571,
-    "v4-160": 1771,
-    "v4-240": 2571,
-    "v4-480": 4971,
-    "v4-960": 9771,
-    "v4-1200": 12171,
-    "v5-240": 11611,
-    "v5-320": 15371,
-}
+from rducodec.shape import LatentShape
 
 
 def source(labels: list[int], **options):
     samples = np.arange(len(labels) * 12, dtype=np.uint8).reshape(len(labels), 3, 2, 2)
     return make_source(samples, labels, **options)
-
-
-@pytest.mark.parametrize("name", DECODERS)
-def test_decoders_have_the_parameters_of_the_paper(name):
-    config = LatentConfig(3, 32, 32, 6, synthesis_widths=DECODERS[name])
-    assert sum(int(np.prod(shape)) for shape in config.synthesis_shapes()) == PARAMETERS[name]
-
-
-@pytest.mark.parametrize(
-    ("side", "scales"), [(1, 1), (2, 2), (3, 2), (8, 4), (28, 5), (32, 6), (63, 6), (64, 6), (128, 6), (1000, 6)]
-)
-def test_number_of_scales(side, scales):
-    assert num_scales_for(side, side + 1) == scales
 
 
 def test_slices_are_of_one_class_and_nearly_equal():

@@ -17,7 +17,6 @@ from rducodec.counting.methods import METHODS, Count, Term, floats_term, log2_bi
 from rducodec.counting.pool import count_pool
 from rducodec.counting.units import Number
 from rducodec.encoder import (
-    LatentShape,
     encode_latent_source,
     encode_pool,
     encode_raw_source,
@@ -33,6 +32,7 @@ from rducodec.interop.pool import SPACE
 from rducodec.quantization import DEFAULT_MAX_MSE, float_samples
 from rducodec.rate import Rate, bpc
 from rducodec.reader import read
+from rducodec.shape import LatentShape
 
 SOURCE_SUFFIXES = (".npz", ".safetensors", *TORCH_SUFFIXES)
 ON_DISK, RAW_FILE, LATENT_FILE = "on_disk", "raw_rdd", "latent_rdd"

@@ -14,9 +14,9 @@ from typing import Any
 
 from rducodec.bitstream.header import CONTEXT_SIZES, MAX_DEPTH
 from rducodec.counting.units import Number, exact_text
-from rducodec.encoder import MAX_SCALES, num_scales_for
 from rducodec.errors import RddInputError
 from rducodec.model import LatentConfig
+from rducodec.shape import MAX_SCALES, num_scales_for
 
 FLOAT_BITS = 32
 SPARSE_FLOATS = Fraction(3, 2)  # a non-zero with its 16-bit index, in float32

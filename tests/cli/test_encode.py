@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import rducodec
-from rducodec_cli.encode import EntropyShape, Item, Widths
+from rducodec_cli.encode import Item
 from tests.cli.command import refused, run
 
 
@@ -126,14 +126,6 @@ def test_class_folder_whose_name_a_file_cannot_hold(tmp_path):
     assert "cannot be a folder name" in refused(7, "encode", tmp_path / "birds", tmp_path / "a.rdd")
 
 
-@pytest.mark.parametrize(
-    ("text", "widths"),
-    [("v4-480", (480,)), ("v5-240", (240, 40)), ("v5-320", (320, 40)), ("7", (7,)), ("3,2,1", (3, 2, 1))],
-)
-def test_names_of_decoders(text, widths):
-    assert Widths().convert(text, None, None) == widths
-
-
 @pytest.mark.parametrize("text", ["v4-41", "", "0", "1,", "-1", "70000", ",".join("1" * 9)])
 def test_decoders_that_do_not_exist(tmp_path, text):
     assert "--decoder" in refused(2, "encode", tmp_path, tmp_path / "a.rdd", "--decoder", text)
@@ -147,7 +139,6 @@ def test_sizes_that_do_not_exist(tmp_path, text):
 @pytest.mark.parametrize("text", ["16", "16x5", "12x2", "16x-1", "x", "16 x 2"])
 def test_entropy_networks_that_do_not_exist(tmp_path, text):
     assert "--entropy" in refused(2, "encode", tmp_path, tmp_path / "a.rdd", "--entropy", text)
-    assert EntropyShape().convert("16x4", None, None) == (16, 4)
 
 
 @pytest.mark.parametrize(("text", "item"), [("a=1", ("a", 1)), ("a=1e-2", ("a", 0.01)), ("a=b=c", ("a", "b=c"))])

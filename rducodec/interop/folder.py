@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,37 +38,49 @@ _IMAGE_ERRORS = (
 )
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible_entries(folder: Path) -> list[Path]:
+    """What a folder holds, in order of the names, but names that begin with a dot. Raises RddIOError."""
     with translated_errors(folder):
         return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
 
 
-def _pixels(path: Path) -> np.ndarray:
-    """uint8 (height, width) or (height, width, channels). Raises RddInputError and whatever Pillow raises."""
-    with Image.open(path) as image:
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            raise RddInputError(f"{path}: {frames} frames, one expected")
-        mode = _LOSSLESS.get(image.mode, image.mode)
-        if mode not in MODES.values() or "transparency" in image.info:
-            raise RddInputError(f"{path}: image mode {image.mode}, expected opaque 1 L P RGB, or RGBA")
-        return np.asarray(image.convert(mode))
-
-
-def _read_image(path: Path) -> np.ndarray:
-    """uint8 (channels, height, width)."""
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """An image of one frame. Raises RddIOError, and RddInputError for whatever Pillow raises inside the context."""
     if path.suffix.lower() not in SUFFIXES:
         raise RddInputError(f"{path}: not an image (its name ends in none of {' '.join(sorted(SUFFIXES))})")
     with translated_errors(path), path.open("rb"):
         pass  # a file that the system refuses is told from a damaged image
     try:
-        with warnings.catch_warnings(action="ignore"):  # of damaged metadata
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            pixels = _pixels(path)
+        with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise RddInputError(f"{path}: {frames} frames, one expected")
+            yield image
     except RddInputError:
         raise
     except _IMAGE_ERRORS as error:
         raise RddInputError(f"{path}: cannot be read as an image: {error}") from error
+
+
+@contextmanager
+def pillow_warnings() -> Iterator[None]:
+    """Inside, images too large to be meant are errors, and damaged metadata passes in silence.
+
+    The filters belong to the process: a caller with threads enters once, around them.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _read_image(path: Path) -> np.ndarray:
+    """uint8 (channels, height, width)."""
+    with pillow_warnings(), opened_image(path) as image:
+        mode = _LOSSLESS.get(image.mode, image.mode)
+        if mode not in MODES.values() or "transparency" in image.info:
+            raise RddInputError(f"{path}: image mode {image.mode}, expected opaque 1 L P RGB, or RGBA")
+        pixels = np.asarray(image.convert(mode))
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
 
 
@@ -78,7 +92,7 @@ def read_folder(path: Path, *, space: ValueSpace | None = None) -> SourceSet:
     """
     if space is not None and space.kind != "pixels":
         raise RddInputError(f"space: a folder of images holds pixels, not {space.kind}")
-    entries = _visible(path)
+    entries = visible_entries(path)
     loose = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
     if loose:
         raise RddInputError(f"{loose[0]}: image without a class; {path}/CLASS/{loose[0].name} expected")
@@ -87,7 +101,7 @@ def read_folder(path: Path, *, space: ValueSpace | None = None) -> SourceSet:
     labels: list[int] = []
     first: Path | None = None
     for label, folder in enumerate(folders):
-        for file in _visible(folder):
+        for file in visible_entries(folder):
             pixels = _read_image(file)
             if first is None:
                 first = file

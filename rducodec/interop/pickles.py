@@ -115,8 +115,8 @@ class _StorageType:
 
 
 @dataclass(frozen=True)
-class _Function:
-    """What a name of the lists stands for: a function of this module from the arguments of a call."""
+class PickledFunction:
+    """What a name of the lists stands for: a function of the reader's own from the arguments of a call."""
 
     name: str
     call: Callable[..., Any]
@@ -263,7 +263,7 @@ def told(value: Any) -> str:
         return str(value) if value.bit_length() <= INT64_BITS else "a huge integer"
     if type(value) is str:
         return repr(value[:40])
-    if isinstance(value, (Stub, _Function)):
+    if isinstance(value, (Stub, PickledFunction)):
         return f"a {value.name[:MAX_SHOWN]}"
     return "a tensor" if isinstance(value, StoredTensor) else f"a {type(value).__name__}"
 
@@ -307,7 +307,7 @@ def _parameter(data: Any, *_: Any) -> StoredTensor:
 def _typed(function: Any, _: Any, arguments: Any, __: Any) -> Any:
     """A tensor with attributes of its own, which do not matter."""
     if (
-        not isinstance(function, _Function)
+        not isinstance(function, PickledFunction)
         or function.call not in (_tensor, _parameter)
         or type(arguments) is not tuple
     ):
@@ -329,7 +329,7 @@ def _empty(kind: type) -> Callable[..., Any]:
     """A container without members; what torch and its optimisers put in comes later."""
 
     def make(*arguments: Any) -> Any:
-        if arguments and not (kind is dict and all(isinstance(each, _Function) for each in arguments)):
+        if arguments and not (kind is dict and all(isinstance(each, PickledFunction) for each in arguments)):
             raise RddInputError(f"pickle: a {kind.__name__} made of {told(arguments[0])}, none expected")
         return kind()
 
@@ -355,18 +355,18 @@ _CALLABLES: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-def _find(module: Any, name: Any) -> _Function | _StorageType:
+def _find(module: Any, name: Any) -> PickledFunction | _StorageType:
     """What a name of a pickle stands for. RddInputError, with the name, for one that is on no list."""
     if type(module) is not str or type(name) is not str or len(module) > MAX_NAME or len(name) > MAX_NAME:
         raise RddInputError(f"pickle: the name {told(module)}.{told(name)}")
     full = f"{module}.{name}"
     if (module, name) in _CALLABLES:
-        return _Function(full, _CALLABLES[module, name])
+        return PickledFunction(full, _CALLABLES[module, name])
     if module == "torch" and name in _STORAGE_TYPES:
         return _StorageType(_STORAGE_TYPES[name])
     known = (module, name) in _STUB_NAMES or any(f"{module}.".startswith(f"{each}.") for each in _STUB_MODULES)
     if known and name.isidentifier():
-        return _Function(full, lambda *_: Stub(full))
+        return PickledFunction(full, lambda *_: Stub(full))
     raise RddInputError(f"pickle: it asks for {full[:MAX_SHOWN]!r}, which is not allowed; nothing was run")
 
 
@@ -389,10 +389,14 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 @dataclass
-class _Machine:
-    """Runs the instructions of one pickle; `stack` holds what is being built, `marks` the stacks around it."""
+class PickleMachine:
+    """Runs the instructions of one pickle; `stack` holds what is being built, `marks` the stacks around it.
 
-    archive: _Archive
+    A subclass adds instructions as methods `_op_NAME`. Besides RddInputError, `run` raises ValueError, struct.error
+    and OverflowError for damaged pickles.
+    """
+
+    find: Callable[[Any, Any], Any]  # what a module and a name stand for, or RddInputError
     stack: list[Any] = field(default_factory=list)
     marks: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
@@ -505,10 +509,11 @@ class _Machine:
 
     def _op_global(self, names: str) -> None:
         module, _, name = names.partition(" ")
-        self.stack.append(_find(module, name))
+        self.stack.append(self.find(module, name))
 
     def _op_stack_global(self, _: None) -> None:
-        self.stack.append(_find(*self._pop(2)))
+        module, name = self._pop(2)
+        self.stack.append(self.find(module, name))
 
     def _op_reduce(self, _: None) -> None:
         function, arguments = self._pop(2)
@@ -517,7 +522,7 @@ class _Machine:
     _op_newobj = _op_reduce
 
     def _called(self, function: Any, arguments: Any) -> Any:
-        if not isinstance(function, _Function) or type(arguments) is not tuple:
+        if not isinstance(function, PickledFunction) or type(arguments) is not tuple:
             raise RddInputError(f"pickle: it calls {told(function)}; nothing was run")
         if len(arguments) > MAX_ARGUMENTS:
             raise RddInputError(
@@ -537,6 +542,13 @@ class _Machine:
             target.state = state
         elif type(target) is not dict and not isinstance(target, StoredTensor):  # attributes of these do not matter
             raise RddInputError(f"pickle: a state for {told(target)}")
+
+
+@dataclass
+class _TorchMachine(PickleMachine):
+    """A machine whose storages lie in the archive around the pickle."""
+
+    archive: _Archive = field(kw_only=True)
 
     def _op_binpersid(self, _: None) -> None:
         (ident,) = self._pop(1)
@@ -563,7 +575,7 @@ def open_torch_file(path: Path) -> Iterator[Any]:
             if entry.file_size > MAX_PICKLE_BYTES:
                 raise RddInputError(f"pickle of {entry.file_size} bytes, allowed {MAX_PICKLE_BYTES}")
             try:
-                root = _Machine(archive).run(archive.read(entry))
+                root = _TorchMachine(_find, archive=archive).run(archive.read(entry))
             except (ValueError, UnicodeDecodeError, struct.error, OverflowError) as error:
                 if isinstance(error, RddInputError):
                     raise

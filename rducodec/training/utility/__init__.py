@@ -1,0 +1,8 @@
+"""Utility losses: what samples are worth for training, and how to make them worth more (paper, Eq. 20)."""
+
+from __future__ import annotations
+
+from rducodec.training.utility.load import UTILITIES, make_utility
+from rducodec.training.utility.protocol import Utility, UtilityContext, UtilityGradient
+
+__all__ = ["UTILITIES", "Utility", "UtilityContext", "UtilityGradient", "make_utility"]

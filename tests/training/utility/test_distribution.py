@@ -1,0 +1,151 @@
+"""Distribution matching against its definition and finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rducodec.errors import RddInputError
+from rducodec.training import classifiers
+from rducodec.training.data.real import RealImages
+from rducodec.training.group import Group
+from rducodec.training.utility import matching
+from rducodec.training.utility.distribution import DistributionMatching
+from rducodec.training.utility.protocol import UtilityGradient
+from tests.training.utility import tiny
+
+LABELS = tiny.labels_of(tiny.COUNTS)
+
+
+def _one_network(monkeypatch: pytest.MonkeyPatch) -> classifiers.Classifier:
+    """The network of every iteration from now on."""
+    network = classifiers.build_classifier("convnet", channels=3, num_classes=3, size=(8, 8), width=3)
+    monkeypatch.setattr(classifiers, "build_classifier", lambda *_, **__: network)
+    return network.double()
+
+
+def _definition(network: classifiers.Classifier, real: RealImages, samples: Tensor) -> float:
+    """The loss against all real images, by its definition."""
+    total = 0.0
+    for label in range(3):
+        with torch.no_grad():
+            distance = network.features(real.batch(real.by_class[label]).double()).mean(0)
+            distance -= network.features(samples[label == LABELS]).mean(0)
+        total += float((distance**2).sum())
+    return total
+
+
+def test_loss_is_the_distance_of_mean_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, samples = _one_network(monkeypatch), tiny.samples_of()
+    real = tiny.real_images((6, 6, 6))
+    utility = DistributionMatching(tiny.context(augmentation="none", real=real), real_batch=6)
+    # Real features are computed as float32 whatever the samples are.
+    np.testing.assert_allclose(
+        utility.gradient(samples, LABELS, iteration=4).loss, _definition(network, real, samples), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("iteration", range(4))
+def test_gradients_equal_finite_differences(iteration: int) -> None:
+    context = tiny.context()
+    tiny.check_gradients(
+        lambda: DistributionMatching(context, real_batch=4), tiny.samples_of(), LABELS, iteration=iteration
+    )
+
+
+def test_a_subset_of_classes_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    _one_network(monkeypatch)
+    context, samples = tiny.context(augmentation="none"), tiny.samples_of()
+    chosen = set()
+    for iteration in range(8):
+        whole = DistributionMatching(context, real_batch=4).gradient(samples, LABELS, iteration=iteration)
+        part = DistributionMatching(context, real_batch=4, classes_per_iteration=2).gradient(
+            samples, LABELS, iteration=iteration
+        )
+        moved = [k for k in range(3) if part.samples[k == LABELS].any()]
+        assert len(moved) == 2
+        chosen.add(tuple(moved))
+        rows = torch.isin(LABELS, torch.tensor(moved))
+        torch.testing.assert_close(part.samples[rows], 1.5 * whole.samples[rows])
+    assert len(chosen) == 3
+
+
+def test_an_iteration_follows_from_seed_and_number() -> None:
+    samples = tiny.samples_of(dtype=torch.float32)
+
+    def run(iteration: int, seed: int = 0) -> UtilityGradient:
+        return DistributionMatching(tiny.context(seed=seed), real_batch=4).gradient(
+            samples, LABELS, iteration=iteration
+        )
+
+    tiny.assert_same(run(3), run(3))
+    assert run(3).loss != run(4).loss
+    assert run(3).loss != run(3, seed=1).loss
+    torch.manual_seed(1)
+    first = torch.rand(1)
+    torch.manual_seed(1)
+    run(3)
+    assert torch.equal(torch.rand(1), first)
+
+
+@pytest.mark.parametrize("size", [2, 4])  # 4: more processes than classes
+def test_processes_do_what_one_does_with_the_larger_batch(size: int) -> None:
+    samples = tiny.samples_of()
+
+    def run(group: Group) -> UtilityGradient:
+        return DistributionMatching(tiny.context(group=group), real_batch=4 // size).gradient(
+            samples, LABELS, iteration=2
+        )
+
+    alone = DistributionMatching(tiny.context(), real_batch=4).gradient(samples, LABELS, iteration=2)
+    results = tiny.together(size, run)
+    for result in results:
+        tiny.assert_same(result, results[0])
+        tiny.assert_close(result, alone, rtol=1e-5)
+
+
+def test_pieces_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, context = tiny.samples_of(), tiny.context()
+    whole = DistributionMatching(context).gradient(samples, LABELS, iteration=0)
+    monkeypatch.setattr(matching, "CPU_PIECE_PIXELS", 2 * 8 * 8)
+    tiny.assert_close(DistributionMatching(context).gradient(samples, LABELS, iteration=0), whole)
+
+
+def test_bfloat16_is_near() -> None:
+    samples = tiny.samples_of(dtype=torch.float32)
+    exact, rough = (
+        DistributionMatching(tiny.context(mixed_precision=mixed)).gradient(samples, LABELS, iteration=0)
+        for mixed in (False, True)
+    )
+    assert rough.samples.dtype == torch.float32
+    assert exact.loss != rough.loss
+    assert float(torch.cosine_similarity(rough.samples.flatten(), exact.samples.flatten(), dim=0)) > 0.98
+
+
+def test_a_network_with_batch_norm_sees_real_statistics() -> None:
+    context = tiny.context(network_options={"width": 3, "norm": "batch"})
+    tiny.check_gradients(lambda: DistributionMatching(context, real_batch=4), tiny.samples_of(), LABELS, iteration=1)
+
+
+def test_no_state_and_no_advice() -> None:
+    utility = DistributionMatching(tiny.context())
+    utility.load_state(utility.state())
+    assert utility.state() == {}
+    assert utility.recipe() == {}
+
+
+def test_learned_labels_are_refused() -> None:
+    with pytest.raises(RddInputError, match="learns no labels"):
+        DistributionMatching(tiny.context()).gradient(
+            tiny.samples_of(), LABELS, iteration=0, label_logits=tiny.logits_of()
+        )
+
+
+@pytest.mark.parametrize("option", ["real_batch", "classes_per_iteration"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True, "many"])
+def test_counts_are_checked(option: str, value: object) -> None:
+    options: dict = {option: value}
+    with pytest.raises(RddInputError, match=f"utility option {option}: .* expected a positive integer"):
+        DistributionMatching(tiny.context(), **options)

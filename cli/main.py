@@ -18,6 +18,7 @@ from rducodec_cli.claims import claims
 from rducodec_cli.decode import decode
 from rducodec_cli.demo import demo
 from rducodec_cli.encode import encode
+from rducodec_cli.eval import evaluation
 from rducodec_cli.inspection import inspect
 from rducodec_cli.options import DEBUG_KEY
 from rducodec_cli.terminal import shown
@@ -105,7 +106,7 @@ def rdd(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (encode, decode, bpc, claims, inspect, verify, demo):
+for _command in (encode, decode, bpc, claims, inspect, verify, evaluation, demo):
     rdd.add_command(_command)
 
 

@@ -55,5 +55,5 @@ def test_names_of_entropy_networks():
 
 @pytest.mark.parametrize("text", ["16", "16x5", "12x2", "16x-1", "x", "16 x 2"])
 def test_entropy_networks_that_do_not_exist(text):
-    with pytest.raises(RddInputError, match="expected e.g. 16x4"):
+    with pytest.raises(RddInputError, match="a depth of"):
         parse_entropy(text)

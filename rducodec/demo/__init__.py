@@ -1,6 +1,6 @@
-"""What `rdd demo` needs besides the codec: a split of the embedded digits, a classifier, a picture.
+"""What `rdd demo` needs besides the codec: a split of the embedded digits, a picture.
 
-Only `rducodec.demo.classifier` needs torch.
+Only `rducodec.demo.chain` needs torch.
 """
 
 from __future__ import annotations

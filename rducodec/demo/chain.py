@@ -10,24 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from rducodec.bitstream.header import Texts, ValueSpace
 from rducodec.demo import NUM_CLASSES, split_digits
-from rducodec.demo.classifier import Accuracy, train_and_test
 from rducodec.demo.picture import contact_sheet
-from rducodec.encoder import LatentShape, encode_latent_source, encode_raw_source, plan_latent
+from rducodec.encoder import encode_latent_source, encode_raw_source, plan_latent
 from rducodec.files import write_file
 from rducodec.interop.source import make_source
 from rducodec.rate import Rate, bpc
 from rducodec.reader import read
+from rducodec.shape import LatentShape
 from rducodec.training import OverfitSettings
 from rducodec.training import Progress as TrainingProgress
+from rducodec.training.data import LabelledImages, RealImages, pixel_space
+from rducodec.training.evaluation.accuracy import Accuracy
+from rducodec.training.evaluation.evaluate import evaluate
+from rducodec.training.evaluation.protocols import named_protocol
 
 PER_CLASS = 48  # digits of each class that are compressed and trained on
 STEPS = 400
 LMBDA = 2e-2  # mean squared error that a bit per pixel is worth
 MAX_MSE = 1e-4  # images of 17 grey levels: half a level is 9e-4 in mean square
 SHAPE = LatentShape(synthesis_widths=(16,), context_size=8, entropy_depth=1)
+NUM_NETWORKS = 3  # for each accuracy
 LEVELS = 16  # the largest stored value of a digit's pixel
 FLOAT_BITS = 32
 TEXTS = Texts(
@@ -97,9 +103,11 @@ def run_demo(
     contact_sheet(samples, decoded, picture, labels=labels)
 
     say("training classifiers on the original and on the decoded digits")
-    test = (split.test_samples, split.test_labels)
-    original = train_and_test((samples, labels), test, seed=seed)
-    compressed = train_and_test((decoded, dataset.labels), test, seed=seed)
+    held_out = LabelledImages(split.test_samples, split.test_labels, TEXTS.class_names)
+    test = RealImages.of(held_out, pixel_space(1), torch.device("cpu"))
+    protocol = named_protocol("digits")
+    original = evaluate(samples, labels, test, protocol, num_networks=NUM_NETWORKS, seed=seed)
+    compressed = evaluate(decoded, dataset.labels, test, protocol, num_networks=NUM_NETWORKS, seed=seed)
     rate = bpc(file)
     rows = (
         Row("float32 tensors", samples.size * FLOAT_BITS / 8 / NUM_CLASSES, original),

@@ -17,7 +17,7 @@ import rducodec
 from rducodec_cli import bpc as bpc_module
 from tests.cli.command import latent, pixels, refused, run
 
-COMMANDS = ("encode", "decode", "bpc", "inspect", "verify")
+COMMANDS = ("encode", "decode", "bpc", "inspect", "verify", "eval")
 FLIP_STRIDE = 13  # meets every bit of a byte; tests/test_file.py flips every bit
 RDD = [sys.executable, "-c", "from rducodec_cli.main import main; main()"]
 

@@ -1,0 +1,254 @@
+"""`rdd eval`: what the samples of files are worth for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rducodec import Limits, RddVersionError
+from rducodec.files import check_target, write_file
+from rducodec_cli import options
+from rducodec_cli.bpc import BYTES_PER_KB
+from rducodec_cli.encode import Item
+from rducodec_cli.progress import progress
+from rducodec_cli.terminal import INDENT, amount, print_json, print_table, shown
+
+if TYPE_CHECKING:
+    import torch
+
+    from rducodec.training.evaluation.evaluate import EvaluationCallback, EvaluationProgress
+    from rducodec.training.evaluation.evaluator import Evaluator
+    from rducodec.training.evaluation.files import PreparedFile
+    from rducodec.training.evaluation.protocols import Protocol
+    from rducodec.training.evaluation.result import Row
+
+DEFAULT_PROTOCOL = "mtt-convnet"
+_PROTOCOL_OPTIONS = ("epochs", "full_epochs")
+
+Report = Callable[["Row"], None]
+
+
+@contextmanager
+def _needs_training() -> Iterator[None]:
+    """Inside, a package that is missing is the extra `train`."""
+    try:
+        yield
+    except ImportError as error:
+        raise RddVersionError(f"rdd eval needs the extra `train` ({error}): pip install 'rducodec[train]'") from error
+
+
+@contextmanager
+def _training(label: str, networks: int) -> Iterator[EvaluationCallback]:
+    """A function for the reports of an evaluation."""
+    last: list[EvaluationProgress] = []
+
+    def detail() -> str:
+        done = last[-1].accuracies if last else ()
+        so_far = f"  {_percent(sum(done) / len(done))} %" if done else ""
+        return f"network {min(len(done) + 1, networks)} of {networks}{so_far}"
+
+    with progress(label, 1, detail=detail) as advance:
+
+        def told(state: EvaluationProgress) -> None:
+            before = last[-1].step / last[-1].total_steps if last else 0.0
+            last[:] = [state]
+            advance(max(0.0, state.step / state.total_steps - before))
+
+        yield told
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
+def _protocols(settings: dict[str, Any]) -> list[Protocol]:
+    from rducodec.training.evaluation.protocols import named_protocol
+
+    given = {name: settings[name] for name in _PROTOCOL_OPTIONS if settings[name] is not None}
+    protocol = named_protocol(settings["protocol"])
+    names = [name.strip() for name in (settings["nets"] or protocol.network).split(",") if name.strip()]
+    return [protocol.with_network(name).with_values(given | dict(settings["set"])) for name in names]
+
+
+def _evaluator(settings: dict[str, Any], device: torch.device) -> Evaluator:
+    from rducodec.training.data import load_data
+    from rducodec.training.evaluation.evaluator import Evaluator
+
+    paths = {name: None if settings[name] is None else Path(settings[name]) for name in ("root", "cache")}
+    data = load_data(settings["data"], paths["root"], size=settings["size"], cache=paths["cache"])
+    return Evaluator(
+        data,
+        device,
+        num_networks=settings["networks"],
+        seed=settings["seed"],
+        mixed_precision=settings["mixed_precision"],
+    )
+
+
+def _prepare(
+    files: tuple[str, ...], evaluator: Evaluator, limits: Limits, settings: dict[str, Any]
+) -> list[PreparedFile]:
+    """All files, so that one that is damaged or does not fit is refused before any training."""
+    from rducodec.training.evaluation.files import open_file, prepare
+
+    fitting: dict[str, Any] = {"spec": settings["space"], "threads": settings["threads"]}
+    if settings["zca_file"] is not None:
+        fitting["zca_file"] = Path(settings["zca_file"])
+    prepared = []
+    for path in files:
+        with options.about(path):
+            file = open_file(path, limits=limits)
+            with progress("decoding", file.dataset.header.num_samples) as advance:
+                prepared.append(prepare(file, evaluator.data.train, progress=advance, **fitting))
+    return prepared
+
+
+def _evaluate_files(files: list[PreparedFile], evaluator: Evaluator, protocols: list[Protocol], report: Report) -> None:
+    for protocol in protocols:
+        for prepared in files:
+            label = f"{shown(Path(prepared.file.path).name)}, {protocol.network}"
+            with options.about(prepared.file.path), _training(label, evaluator.num_networks) as told:
+                report(evaluator.of_file(prepared, protocol, progress=told))
+
+
+def _evaluate_rivals(
+    files: list[PreparedFile], evaluator: Evaluator, protocols: list[Protocol], report: Report
+) -> None:
+    """Real images in the bytes of each file; files of one size and space share them. The first protocol chooses."""
+    seen = []
+    for prepared in files:
+        file, space = prepared.file, prepared.space
+        key = (file.bytes_per_class, space.space)
+        if key in seen:
+            continue
+        seen.append(key)
+        label = f"choosing rivals of {shown(Path(file.path).name)}"
+        with progress(label, 1) as advance:
+            rivals = evaluator.rivals(file.bytes_per_class, protocols[0], space=space, progress=advance)
+        if not rivals:
+            click.echo(f"note: {shown(file.path)}: not one real image a class fits in as many bytes", err=True)
+        for protocol in protocols:
+            for rival in rivals:
+                with _training(f"{rival[0].name}, {protocol.network}", evaluator.num_networks) as told:
+                    report(evaluator.of_rival(rival, protocol, space=space, progress=told))
+
+
+def _evaluate_all_images(
+    files: list[PreparedFile], evaluator: Evaluator, protocols: list[Protocol], report: Report
+) -> None:
+    from rducodec.training.data import pixel_space
+
+    space = files[0].space if files else pixel_space(evaluator.data.train.shape[0])
+    for protocol in protocols:
+        with _training(f"all training images, {protocol.network}", evaluator.num_networks) as told:
+            report(evaluator.of_all_real_images(protocol, space=space, progress=told))
+
+
+def _print(rows: list[Row], evaluator: Evaluator) -> None:
+    train, test = evaluator.data.train, evaluator.data.test
+    num_test = len(test.images) if test else 0
+    title = f"{amount(train.num_classes, 'class', 'classes')}, {amount(num_test, 'test image')}"
+    click.echo(f"{click.style(shown(evaluator.data.name), bold=True)}: {title}")
+    print_table(
+        ["training set", "protocol", "kB per class", "samples per class", "test accuracy"],
+        [
+            [
+                row.name,
+                row.protocol.name,
+                "–" if row.bytes_per_class is None else f"{row.bytes_per_class / BYTES_PER_KB:.3f}",
+                f"{row.num_samples / row.num_classes:,.4g}",
+                f"{_percent(row.accuracy.mean)} ± {_percent(row.accuracy.std)} %",
+            ]
+            for row in rows
+        ],
+        left=2,
+    )
+    networks = amount(evaluator.num_networks, "network")
+    click.echo(f"{INDENT}{networks} each, mean ± standard deviation; seed {evaluator.seed}")
+    for row in rows:
+        for remark in row.remarks:
+            click.echo(f"note: {shown(row.name)}: {shown(remark)}", err=True)
+
+
+@click.command("eval")
+@click.argument("files", metavar="FILE...", nargs=-1, type=options.FILE)
+@click.option(
+    "--data", metavar="NAME", required=True, help="Data set with the test images: cifar10, digits, folder, ..."
+)
+@click.option("--root", metavar="PATH", type=click.Path(), help="Where your copy of it is.")
+@click.option("--size", type=click.IntRange(min=1), metavar="N", help="Side of the images of a folder.")
+@click.option("--cache", metavar="PATH", type=click.Path(), help="Folder for decoded images.")
+@click.option("--space", metavar="SPACE", help="How images come to the values of a file that does not say it.")
+@click.option("--zca-file", metavar="PATH", type=click.Path(), help="ZCA constants.  [default: fitted again]")
+@click.option("--protocol", metavar="NAME", default=DEFAULT_PROTOCOL, show_default=True, help="How to train.")
+@click.option("--nets", metavar="A,B,...", help="Networks, e.g. convnet,alexnet,vgg11,resnet18,vit.")
+@click.option(
+    "--networks", type=click.IntRange(min=1), metavar="N", default=5, show_default=True, help="Trained for each number."
+)
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="In place of those of the protocol.")
+@click.option("--set", type=Item(), multiple=True, help="Another value of the protocol, e.g. batch_size=128.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all randomness.")
+@click.option("--device", metavar="NAME", default="cpu", show_default=True, help="A torch device: cpu, cuda, ...")
+@click.option("--mixed-precision", is_flag=True, help="Products of the networks in bfloat16.")
+@click.option("--baselines", is_flag=True, help="Also real images, as PNG, JPEG, ..., in as many bytes.")
+@click.option("--full-data", is_flag=True, help="Also all training images.")
+@click.option("--full-epochs", type=click.IntRange(min=1), metavar="N", help="Of --full-data.")
+@click.option("--out", metavar="PATH", type=click.Path(), help="Write the result as JSON; after every row.")
+@options.threads
+@options.limits
+@options.common
+def evaluation(files: tuple[str, ...], as_json: bool, limits: Limits, **settings: Any) -> None:
+    """Train classifiers on the decoded samples of each FILE and test them on real images.
+
+    NAME of a protocol: mtt-convnet (that of published accuracies: 1000 epochs), quick-convnet (minutes on a laptop),
+    digits (seconds). With --nets, networks other than that of the protocol are trained by Adam at a fixed rate.
+    --baselines takes the same classifiers to real training images that are kept in at most the bytes of a FILE:
+    lossless, as JPEG and as WebP, each at the quality that does best on held-out training images. --json and --out have
+    every accuracy, all values of the protocol, the digests of the files and the fingerprint of the data.
+    """
+    if not files and not settings["full_data"]:
+        raise click.UsageError("Missing FILE, or --full-data", click.get_current_context())
+    if not settings["full_data"]:
+        options.refuse_given(("full_epochs",), "without --full-data")
+    if not files:
+        options.refuse_given(("baselines", "space", "zca_file"), "without FILE")
+    out = settings["out"]
+    if out is not None:
+        check_target(out, inputs=files)
+    with _needs_training():
+        import torch
+
+        from rducodec.training.evaluation.classify import check_trainable
+        from rducodec.training.evaluation.result import data_fields, document_bytes, result_document
+
+        protocols = _protocols(settings)
+    options.torch_mover(settings["device"])  # refused before any data is read
+    device = torch.device(settings["device"])
+    evaluator = _evaluator(settings, device)
+    for protocol in protocols:
+        check_trainable(protocol, evaluator.data.train.shape, evaluator.data.train.num_classes)
+    prepared = _prepare(files, evaluator, limits, settings)
+    data = data_fields(evaluator.data)
+    rows: list[Row] = []
+
+    def document() -> dict[str, Any]:
+        return result_document(rows, data, device=device, mixed_precision=settings["mixed_precision"])
+
+    def report(row: Row) -> None:
+        rows.append(row)
+        if out is not None:
+            write_file(out, document_bytes(document()), inputs=files)
+
+    _evaluate_files(prepared, evaluator, protocols, report)
+    if settings["baselines"]:
+        _evaluate_rivals(prepared, evaluator, protocols, report)
+    if settings["full_data"]:
+        _evaluate_all_images(prepared, evaluator, protocols, report)
+    if as_json:
+        print_json(document())
+    else:
+        _print(rows, evaluator)

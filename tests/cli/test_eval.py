@@ -1,0 +1,133 @@
+"""`rdd eval` on the embedded digits, with trainings too short to be good."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rducodec
+from tests.cli.command import pixels, refused, run
+
+pytest.importorskip("torch")
+
+from rducodec.data import load_digits
+
+SHORT = ("--data", "digits", "--protocol", "digits", "--networks", "2", "--epochs", "4", "--set", "network.width=4")
+
+
+def digits(folder: Path, *, per_class: int = 4, **fields: Any) -> Path:
+    """A raw file of the first digits."""
+    images, labels = load_digits()
+    rows = np.concatenate([np.flatnonzero(labels == digit)[:per_class] for digit in range(10)])
+    samples = np.rint(images[rows] * 16).astype(np.uint8)
+    counts = rducodec.Labels(np.full(10, per_class))
+    path = folder / "digits.rdd"
+    space = {"space": rducodec.ValueSpace()} | fields
+    path.write_bytes(rducodec.pack_raw(samples, counts, rducodec.RawConfig(False, 5, 16), **space))
+    return path
+
+
+def test_table_and_result_file(tmp_path):
+    path, out = digits(tmp_path), tmp_path / "result.json"
+    outcome = run("eval", path, *SHORT, "--out", out)
+    assert outcome.code == 0, outcome
+    assert "digits: 10 classes, 500 test images" in outcome.out
+    assert "digits, epochs=4, network.width=4" in outcome.out
+    assert f"{path.stat().st_size / 10 / 1024:.3f}" in outcome.out
+    assert "2 networks each" in outcome.out
+    document = json.loads(out.read_text())
+    row = document["rows"][0]
+    assert row["name"] == str(path)
+    assert len(row["accuracies"]) == 2
+    assert f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f} %" in outcome.out
+    again = run("eval", path, *SHORT, "--json")
+    assert again.json == document
+
+
+def test_several_networks(tmp_path):
+    outcome = run(
+        "eval", digits(tmp_path), *SHORT[:4], "--epochs", "1", "--nets", "convnet,alexnet", "--networks", "1", "--json"
+    )
+    assert outcome.code == 0, outcome
+    rows = outcome.json["rows"]
+    assert [row["protocol"]["network"] for row in rows] == ["convnet", "alexnet"]
+    assert [len(row["accuracies"]) for row in rows] == [1, 1]
+    assert rows[0]["protocol"]["name"] == "digits, epochs=1"
+    assert rows[1]["protocol"]["name"].startswith("digits, network=alexnet, Adam")
+
+
+def test_rivals_take_no_more_bytes(tmp_path):
+    path = digits(tmp_path, per_class=8)
+    outcome = run("eval", path, *SHORT, "--baselines", "--json")
+    assert outcome.code == 0, outcome
+    rivals = [row for row in outcome.json["rows"] if row["kind"] == "real images"]
+    assert len(rivals) == 3
+    assert all(row["bytes_per_class"] <= path.stat().st_size / 10 for row in rivals)
+
+
+def test_no_rival_is_small_enough(tmp_path):
+    samples, labels = np.zeros((10, 1, 8, 8), np.uint8), rducodec.Labels(np.ones(10, np.int64))
+    path = tmp_path / "tiny.rdd"
+    path.write_bytes(rducodec.pack_raw(samples, labels, rducodec.RawConfig(False, 1, 1), space=rducodec.ValueSpace()))
+    outcome = run("eval", path, *SHORT, "--baselines", "--json")
+    assert outcome.code == 0, outcome
+    assert len(outcome.json["rows"]) == 1
+    assert "not one real image a class fits" in outcome.err
+
+
+def test_all_images_without_a_file():
+    outcome = run("eval", *SHORT, "--full-data", "--full-epochs", "1", "--json")
+    assert outcome.code == 0, outcome
+    (row,) = outcome.json["rows"]
+    assert (row["kind"], row["num_samples"], row["file"]) == ("all real images", 1240, None)
+    assert row["protocol"]["name"] == "digits, epochs=4, network.width=4, full_epochs=1"
+
+
+def test_classes_are_matched_by_name(tmp_path):
+    names = tuple("1234567890")
+    outcome = run("eval", digits(tmp_path, texts=rducodec.Texts(class_names=names)), *SHORT)
+    assert outcome.code == 0, outcome
+    assert "matched by name" in outcome.err
+
+
+def test_what_has_no_effect_or_is_unknown_is_refused(tmp_path):
+    path = digits(tmp_path)
+    assert "Missing FILE" in refused(2, "eval", *SHORT)
+    assert "--data" in refused(2, "eval", path)
+    assert "--full-epochs has no meaning" in refused(2, "eval", path, *SHORT, "--full-epochs", "3")
+    assert "--baselines has no meaning" in refused(2, "eval", *SHORT, "--full-data", "--baselines")
+    assert "expected one of mtt-convnet" in refused(7, "eval", path, "--data", "digits", "--protocol", "best")
+    assert "network 'gpt'" in refused(7, "eval", path, *SHORT[:4], "--nets", "convnet,gpt")
+    assert "no value 'depth'" in refused(7, "eval", path, *SHORT, "--set", "depth=3")
+    assert "data 'nist'" in refused(7, "eval", path, "--data", "nist")
+    assert "--device" in refused(2, "eval", path, *SHORT, "--device", "abacus")
+
+
+def test_what_does_not_fit_the_data_names_the_file(tmp_path):
+    path, _ = pixels(tmp_path)
+    message = refused(7, "eval", path, *SHORT)
+    assert message.startswith(f"{path}: samples of 3 x 6 x 4")
+    unstated = digits(tmp_path, space=None)
+    assert refused(7, "eval", unstated, *SHORT).startswith(f"{unstated}: space: it is not stated")
+    assert run("eval", unstated, *SHORT, "--space", "pixels").code == 0
+    assert "both input and output" in refused(6, "eval", unstated, *SHORT, "--out", unstated)
+    assert refused(6, "eval", tmp_path / "no.rdd", *SHORT).endswith("No such file or directory")
+
+
+def test_a_damaged_file_ends_with_its_own_code(tmp_path):
+    path = digits(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert refused(3, "eval", path, *SHORT).startswith(f"{path}: ")
+
+
+def test_without_torch(tmp_path, monkeypatch):
+    path = digits(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "rducodec[train]" in refused(4, "eval", path, *SHORT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,19 @@ class Adam:
         """The state of the slices `index`."""
         first, second = ([t.index_select(0, index) for t in moments] for moments in (self.first, self.second))
         return Adam(first, second, self.steps)
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments and number of steps as tensors, for a checkpoint."""
+        moments = {"first": self.first, "second": self.second}
+        named = {f"{name}.{i}": t for name, tensors in moments.items() for i, t in enumerate(tensors)}
+        return named | {"adam_steps": torch.tensor(self.steps)}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Tensor], *, device: torch.device) -> Adam:
+        """Inverse of `state`."""
+        count = sum(name.startswith("first.") for name in state)
+        first, second = ([state[f"{name}.{i}"].to(device) for i in range(count)] for name in ("first", "second"))
+        return cls(first, second, int(state["adam_steps"]))
 
     def step(self, tensors: Sequence[Tensor], grads: Sequence[Tensor], *, learning_rates: Sequence[float]) -> None:
         """Move the tensors for which there is a gradient, in place, each at its own rate."""

@@ -16,6 +16,12 @@ from rducodec.training.rounding import LATENT_GAIN
 from rducodec.training.synthesis import synthesise
 
 Rounding = Callable[[Tensor, Piece], Tensor]  # scaled latents of a piece -> what the networks see
+Distortion = Callable[[Tensor, Piece], Tensor]  # samples (s, c, b, h, w) of a piece -> sum over each slice, (s,)
+
+
+def rounded(latents: Tensor, _: Piece) -> Tensor:
+    """The integers that a file holds."""
+    return latents.round()
 
 
 @dataclass(frozen=True)
@@ -55,31 +61,50 @@ class Objective:
         num_slices, num_samples = self.samples.weight.shape
         return self.execution.pieces(num_slices, num_samples, pixels=self.config.height * self.config.width)
 
+    def squared_error(self, images: Tensor, piece: Piece) -> Tensor:
+        """To the real samples, summed over the values of each slice of a piece."""
+        difference = images - self.samples.values[piece.slices, :, piece.samples]
+        weight = self.samples.weight[piece.slices, piece.samples]
+        return (difference.square() * weight[:, None, :, None, None]).flatten(1).sum(1)
+
     def _terms(
-        self, latents: Tensor, networks: SliceParameters, piece: Piece, *, distortion: bool = True, rate: bool = True
+        self,
+        latents: Tensor,
+        networks: SliceParameters,
+        piece: Piece,
+        *,
+        distortion: Distortion | None,
+        rate: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Squared error (summed over values) and bits of each slice of a piece, from integer-valued latents."""
+        """Distortion and bits of each slice of a piece, from integer-valued latents."""
         block = self.execution.block_elements
         weight = self.samples.weight[piece.slices, piece.samples]
         grids = split_scales(latents, self.config)
         zero = latents.new_zeros(latents.shape[0])
         error, bits = zero, zero
-        if distortion:
+        if distortion is not None:
             images = synthesise(grids, networks.upsampling, networks.synthesis, block_elements=block)
-            difference = images - self.samples.values[piece.slices, :, piece.samples]
-            error = (difference.square() * weight[:, None, :, None, None]).flatten(1).sum(1)
+            error = distortion(images, piece)
         if rate:
             bits = latent_bits(grids, networks.entropy, weight=weight, block_elements=block)
         return error, bits
 
     def gradients(
-        self, parameters: SliceParameters, *, rounding: Rounding, lmbda: float, train_networks: bool
+        self,
+        parameters: SliceParameters,
+        *,
+        rounding: Rounding,
+        lmbda: float,
+        train_networks: bool,
+        distortion: Distortion | None = None,
     ) -> tuple[Costs, list[Tensor]]:
         """Costs as training sees them, and gradients of the sum over slices of n * h * w * (MSE + lmbda * bpp).
 
         The factor is the number of pixels of a slice: gradients of latents then do not shrink with the size of the
-        slice. Gradients come in the order of `parameters.tensors()`; without `train_networks` only the first.
+        slice. `distortion` stands for the summed squared error where something else is to become small. Gradients
+        come in the order of `parameters.tensors()`; without `train_networks` only the first.
         """
+        distortion = self.squared_error if distortion is None else distortion
         grads = [torch.zeros_like(t) for t in parameters.tensors()[: None if train_networks else 1]]
 
         def run(_: int, pieces: Sequence[Piece]) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -91,7 +116,7 @@ class Objective:
                 inputs = [t.detach().requires_grad_(i < len(grads)) for i, t in enumerate(inputs)]
                 with torch.enable_grad():
                     seen = rounding(inputs[0] * LATENT_GAIN, piece)
-                    error, rate = self._terms(seen, parameters.with_tensors(inputs), piece)
+                    error, rate = self._terms(seen, parameters.with_tensors(inputs), piece, distortion=distortion)
                     loss = (error.sum() / self.config.channels) + lmbda * rate.sum()
                     first, *rest = torch.autograd.grad(loss, inputs[: len(grads)], materialize_grads=True)
                 grads[0][piece.slices, piece.samples] = first
@@ -110,6 +135,7 @@ class Objective:
     @torch.no_grad()
     def evaluate(self, parameters: SliceParameters, *, distortion: bool = True, rate: bool = True) -> Costs:
         """Costs with rounded latents. A part that is not asked for is zero."""
+        measured = self.squared_error if distortion else None
 
         def run(_: int, pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
             errors, bits = (self.samples.weight.new_zeros(self.samples.weight.shape[0]) for _ in range(2))
@@ -117,7 +143,7 @@ class Objective:
                 networks = parameters.with_tensors([t[piece.slices].detach() for t in parameters.tensors()])
                 latents = (networks.latents[:, piece.samples] * LATENT_GAIN).round()
                 with torch.no_grad():
-                    error, rates = self._terms(latents, networks, piece, distortion=distortion, rate=rate)
+                    error, rates = self._terms(latents, networks, piece, distortion=measured, rate=rate)
                 errors[piece.slices] += error
                 bits[piece.slices] += rates
             return errors, bits
@@ -126,15 +152,15 @@ class Objective:
         return self._costs([r[0] for r in results], [r[1] for r in results])
 
     @torch.no_grad()
-    def render(self, parameters: SliceParameters) -> Tensor:
+    def render(self, parameters: SliceParameters, *, rounding: Rounding = rounded) -> Tensor:
         """Decoded samples (S, c, n, h, w), from rounded latents, not clamped."""
         out = torch.empty_like(self.samples.values)
 
         def run(_: int, pieces: Sequence[Piece]) -> None:
             for piece in pieces:
                 own = parameters.with_tensors([t[piece.slices].detach() for t in parameters.tensors()])
-                grids = split_scales((own.latents[:, piece.samples] * LATENT_GAIN).round(), self.config)
                 with torch.no_grad():
+                    grids = split_scales(rounding(own.latents[:, piece.samples] * LATENT_GAIN, piece), self.config)
                     out[piece.slices, :, piece.samples] = synthesise(
                         grids, own.upsampling, own.synthesis, block_elements=self.execution.block_elements
                     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,6 @@ from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
 from rducodec.training.control import RateControl, steers
 from rducodec.training.execution import Execution
 from rducodec.training.export import (
-    CODER_BITS,
     choose_steps,
     coded_bits,
     export,
@@ -38,7 +37,7 @@ from rducodec.training.schedule import (
     stages,
 )
 from rducodec.training.settings import OverfitSettings
-from rducodec.training.trim import trimmed_latents
+from rducodec.training.trim import trimmed_to
 
 INITIAL_FRAC_BITS = 6  # of all network tensors, for size estimates before the first search of steps
 STEP_SEARCHES = 3  # in the soft-rounding stage, for the size estimates that callers see and that steer lmbda
@@ -147,15 +146,12 @@ class _Trainer:
             return
         state = self.state
         tensors = {f"parameter.{i}": t for i, t in enumerate(state.parameters.tensors())}
-        tensors |= {f"first.{i}": t for i, t in enumerate(state.adam.first)}
-        tensors |= {f"second.{i}": t for i, t in enumerate(state.adam.second)}
-        tensors["frac_bits"] = state.frac_bits
+        tensors |= state.adam.state() | {"frac_bits": state.frac_bits}
         fields = {
             "fingerprint": self.fingerprint,
             "stage": state.stage,
             "step": state.step,
             "total_steps": state.total_steps,
-            "adam_steps": state.adam.steps,
             "control_base": state.control.base,
             "control_error": state.control.error,
         }
@@ -170,13 +166,10 @@ class _Trainer:
             raise RddInputError(f"checkpoint {self.checkpoint}: of other samples or settings")
         state = self.state
         count = len(state.parameters.tensors())
-
-        def group(name: str) -> list[Tensor]:
-            return [tensors[f"{name}.{i}"].to(self.device) for i in range(count)]
-
+        parameters = [tensors[f"parameter.{i}"].to(self.device) for i in range(count)]
         self.state = _State(
-            parameters=state.parameters.with_tensors(group("parameter")),
-            adam=Adam(group("first"), group("second"), fields["adam_steps"]),
+            parameters=state.parameters.with_tensors(parameters),
+            adam=Adam.of_state(tensors, device=self.device),
             frac_bits=tensors["frac_bits"].to(self.device),
             control=RateControl(fields["control_base"], state.control.target_bits, fields["control_error"]),
             stage=fields["stage"],
@@ -227,28 +220,26 @@ class _Trainer:
     def _trim(self) -> None:
         """Bring the size within the target, if there is one, by the count of what will be written."""
         state = self.state
-        if state.control.target_bits is None:
+        target = state.control.target_bits
+        if target is None:
             return
-        networks, coded = coded_bits(self._exported(), self.config)
-        budget = state.control.target_bits - networks
-        allowed = budget  # by the estimate of the training, which is a little less than what is coded
-        while coded > budget:
-            latents = trimmed_latents(
-                self.objective,
-                state.parameters,
-                max_bits=allowed,
-                lmbda=state.control.lmbda,
-                generator=self._generator(),
+        trimmed = trimmed_to(
+            self.objective,
+            state.parameters,
+            state.frac_bits,
+            num_samples=self.num_samples,
+            target_bits=target,
+            lmbda=state.control.lmbda,
+            generator=self._generator(),
+        )
+        if trimmed is None:
+            networks, _ = coded_bits(self._exported(), self.config)
+            raise RddInputError(
+                f"target of {self.settings.target_bits_per_class:.0f} bits per class not reached: the networks "
+                f"alone take {networks / self.num_classes:.0f}; a larger one, smaller networks or a larger max_mse "
+                "can be reached"
             )
-            if latents is None:
-                raise RddInputError(
-                    f"target of {self.settings.target_bits_per_class:.0f} bits per class not reached: the networks "
-                    f"alone take {networks / self.num_classes:.0f}; a larger one, smaller networks or a larger max_mse "
-                    "can be reached"
-                )
-            state.parameters = replace(state.parameters, latents=latents)
-            _, coded = coded_bits(self._exported(), self.config)
-            allowed -= max(coded - budget, CODER_BITS)
+        state.parameters = trimmed
         self._report(self.stages[-1])
 
     def _exported(self) -> list[LatentSlice]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rducodec.entropy.context import context_offsets
 from rducodec.model import LatentConfig
+from rducodec.training.export import CODER_BITS, coded_bits, export
 from rducodec.training.objective import Objective
 from rducodec.training.parameters import SliceParameters, split_scales
 from rducodec.training.rounding import LATENT_GAIN, straight_through_round
@@ -87,6 +88,38 @@ class _Lattice:
             window = F.avg_pool2d(padded, (self.rows, columns), stride=1)
             parts.append(window.flatten(2) * (self.rows * columns))
         return torch.cat(parts, dim=2)
+
+
+def trimmed_to(
+    objective: Objective,
+    parameters: SliceParameters,
+    frac_bits: Tensor,
+    *,
+    num_samples: list[int],
+    target_bits: float,
+    lmbda: float,
+    generator: torch.Generator,
+) -> SliceParameters | None:
+    """Parameters whose integers take at most `target_bits`, networks included, by the count of what is written.
+
+    frac_bits (S, tensors): steps of the networks. None where the latents cannot become small enough.
+    """
+
+    def coded(candidate: SliceParameters) -> tuple[float, float]:
+        slices = export(candidate, frac_bits, config=objective.config, num_samples=num_samples)
+        return coded_bits(slices, objective.config)
+
+    networks, latent_bits = coded(parameters)
+    budget = target_bits - networks
+    allowed = budget  # by the estimate of the training, which is a little less than what is coded
+    while latent_bits > budget:
+        latents = trimmed_latents(objective, parameters, max_bits=allowed, lmbda=lmbda, generator=generator)
+        if latents is None:
+            return None
+        parameters = replace(parameters, latents=latents)
+        _, latent_bits = coded(parameters)
+        allowed -= max(latent_bits - budget, CODER_BITS)
+    return parameters
 
 
 def trimmed_latents(

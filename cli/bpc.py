@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from rducodec.counting.files import LATENT_FILE, ON_DISK, RAW_FILE, is_rdd, whol
 from rducodec.counting.methods import CLASSES, SIZE
 from rducodec.counting.units import exact_text
 from rducodec.interop.space import parse_space
+from rducodec.rate import SoftLabelRate
 from rducodec_cli import options
 from rducodec_cli.claims import check_formats, count_fields, csv_option, plain, print_csv, print_wrapped
 from rducodec_cli.progress import progress
@@ -40,7 +42,17 @@ def rate_fields(file: str, rate: Rate) -> dict[str, Any]:
         "parts": rate.parts,
         "information_bits": rate.information_bits,
         "overhead": rate.overhead,
+        "soft_labels": None if rate.soft_labels is None else asdict(rate.soft_labels),
     }
+
+
+def soft_label_text(soft: SoftLabelRate) -> str:
+    """Bits a label beside the bound of the paper."""
+    return (
+        f"soft labels: {soft.bits_per_label:,.2f} bits each, {soft.num_classes:,} counts of the sum {soft.total:,} "
+        f"(error at most {soft.error:.3g}); Eq. 17 allows {soft.bound_bits:,.1f}, "
+        f"{soft.bound_bits / soft.bits_per_label:,.2f} times as many"
+    )
 
 
 def print_rate(rate: Rate) -> None:
@@ -66,6 +78,8 @@ def print_rate(rate: Rate) -> None:
     if rate.overhead:
         parts = ", ".join(f"{name} {100 * value:+.2f} %" for name, value in rate.overhead.items())
         click.echo(f"{INDENT}coded over information: {parts}")
+    if rate.soft_labels is not None:
+        click.echo(f"{INDENT}{soft_label_text(rate.soft_labels)}")
     per_class = rate.bpc_bits / 8
     click.echo(
         f"{INDENT}bits per class: {rate.bpc_bits:,.1f} = {per_class:,.1f} bytes = {rate.bpc_kb:,.3f} kB (1024 bytes) = "

@@ -85,9 +85,10 @@ def decode(
     """Decode FILE to OUT.
 
     OUT is a file .npz, .pt or .safetensors with `samples` (float32, samples x channels x height x width), `labels`
-    (int64) and `space` (JSON); or else a folder of 8-bit images, class/0000.png. Samples are in the value space
-    that the file states; images are brought back to pixels. With --layout, OUT has the files of a method: a folder for
-    mtt and idc, a file .pt for dc, with the samples to the last bit.
+    (int64), `soft_labels` (float32, samples x classes) if there are any, and `space` (JSON); or else a folder of 8-bit
+    images, class/0000.png. Samples are in the value space that the file states; images are brought back to pixels. With
+    --layout, OUT has the files of a method: a folder for mtt and idc, a file .pt for dc, with the samples to the last
+    bit.
     """
     target = Path(out)
     export = _export(out, layout)
@@ -100,9 +101,11 @@ def decode(
         labels = dataset.labels if wanted is None else dataset.labels_of(wanted)
         with progress("decoding", len(labels)) as advance:
             samples = dataset.samples(wanted, threads=threads, xp_array=mover, progress=advance)
+        soft = dataset.soft_labels if export.has_soft_labels else None
+        soft = soft if soft is None or wanted is None else soft[dataset.rows_of(wanted)]
     if export.write:
         with replacing(target, inputs=[file]) as stream:
-            export.write(stream, samples, labels, dataset.header.space)
+            export.write(stream, samples, labels, dataset.header.space, soft)
     elif export.write_folder:
         with replacing_folder(target, inputs=[file]) as folder:
             export.write_folder(folder, samples, labels)
@@ -111,6 +114,8 @@ def decode(
     _report(file, out, dataset, samples, labels, as_json=as_json, to_images=export.name == IMAGE_FOLDER)
     if export.remark is not None:
         click.echo(f"note: {shown(export.remark(dataset.header.space))}", err=True)
+    if dataset.soft_section is not None and not export.has_soft_labels:
+        click.echo(f"note: layout {export.name} has no place for the soft labels of the file: classes only", err=True)
 
 
 def _export(out: str, layout: str | None) -> Export:

@@ -22,6 +22,7 @@ from rducodec.encoder import (
 from rducodec.files import check_target, write_file
 from rducodec.interop import Pool, SourceSet, find_pool, read_source
 from rducodec.interop.space import parse_space
+from rducodec.labels import LabelPrecision
 from rducodec.rate import BITS_PER_KB
 from rducodec.shape import DECODERS, DEFAULT_DECODER, DEFAULT_SLICE_SIZE, LatentShape, parse_decoder, parse_entropy
 from rducodec_cli import options
@@ -31,7 +32,11 @@ from rducodec_cli.terminal import amount, print_json, shown
 
 _LATENT_ONLY = ("decoder", "entropy", "steps", "lmbda", "max_mse", "target_bpc", "seed", "device", "checkpoint")
 _NOT_OF_POOLS = ("profile", "divisor", "spc", "slice_size", "keep_order", *(set(_LATENT_ONLY) - {"max_mse"}))
-_OF_LAYOUTS = ("layout", "experiment", "factor", "size", "w0", "hard_labels")
+_OF_LAYOUTS = ("layout", "experiment", "factor", "size", "w0", "hard_labels", "temperature")
+_OF_SOFT_LABELS = ("label_error", "label_bits", "label_top")
+
+
+_POSITIVE = click.FloatRange(0, min_open=True)
 
 
 class Item(click.ParamType):  # type: ignore[type-arg]
@@ -67,11 +72,18 @@ def _texts(settings: dict[str, Any]) -> Texts:
     )
 
 
+def _precision(settings: dict[str, Any]) -> LabelPrecision:
+    """Of soft labels."""
+    error = {} if settings["label_error"] is None else {"error": settings["label_error"]}
+    return LabelPrecision(bits=settings["label_bits"], top=settings["label_top"], **error)
+
+
 def _latent_file(source: SourceSet, settings: dict[str, Any], texts: Texts) -> bytes:
     """Train and pack, with progress."""
     context_size, depth = settings["entropy"]
     shape = LatentShape(settings["decoder"], context_size, depth, settings["slice_size"] or DEFAULT_SLICE_SIZE)
-    plan = plan_latent(source, shape, keep_order=settings["keep_order"], texts=texts)
+    precision = _precision(settings)
+    plan = plan_latent(source, shape, keep_order=settings["keep_order"], texts=texts, precision=precision)
     names = ("steps", "lmbda", "max_mse", "seed", "device")
     given = {name: settings[name] for name in names if settings[name] is not None}
     if settings["target_bpc"] is not None:
@@ -131,6 +143,10 @@ def _pool_file(pool: Pool, settings: dict[str, Any], texts: Texts) -> tuple[byte
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of all randomness.  [default: 0]")
 @click.option("--device", metavar="NAME", help="A torch device: cpu, cuda, ...  [default: cpu]")
 @click.option("--checkpoint", type=click.Path(), help="Save the training here, and go on from there.")
+@click.option("--temperature", type=_POSITIVE, metavar="X", help="Labels are logits: the softmax of them over X.")
+@click.option("--label-error", type=_POSITIVE, metavar="X", help="Most that soft labels may change.  [default: 2^-8]")
+@click.option("--label-bits", type=_POSITIVE, metavar="N", help="Or: the finest soft labels of at most N bits each.")
+@click.option("--label-top", type=click.IntRange(min=1), metavar="N", help="Keep the N largest of a soft label.")
 @click.option("--name", metavar="TEXT", help="Name of the dataset.")
 @click.option("--licence", metavar="TEXT", help="Its licence.")
 @click.option("--origin", metavar="TEXT", help="Where it comes from: a paper, a page.")
@@ -145,6 +161,9 @@ def encode(source: str, out: str, as_json: bool, **settings: Any) -> None:
     published checkpoint (.pt) of rate-utility optimisation: its latents are kept as they are, and its networks become
     integers that change the samples by at most --max-mse, 0 for the finest steps.
 
+    Labels (or `soft_labels` beside them) of a row of probabilities each are soft labels; they are kept as integers of
+    one sum, no probability changed by more than --label-error. Logits need a --temperature, which is known for DATM.
+
     SPACE is one of pixels, standardised:cifar10, standardised:cifar100 (as DC, DSA and DM have it),
     standardised:cifar100-mtt, standardised:imagenet, standardised:mean=A,B,C,std=D,E,F, zca:TEXT, other:TEXT. It is
     asked for, never guessed.
@@ -155,7 +174,8 @@ def encode(source: str, out: str, as_json: bool, **settings: Any) -> None:
     check_target(out, inputs=[source])
     pool = find_pool(source)
     if pool is not None:
-        options.refuse_given((*_NOT_OF_POOLS, *_OF_LAYOUTS), "with a published checkpoint")
+        given = (*_NOT_OF_POOLS, *_OF_LAYOUTS, *_OF_SOFT_LABELS)
+        options.refuse_given(given, "with a published checkpoint")
         data, mse = _pool_file(pool, settings, _texts(settings))
         write_file(out, data, inputs=[source])
         _report(out, pool.num_samples, rducodec.bpc(data), mse, "the float networks", as_json=as_json)
@@ -166,12 +186,20 @@ def encode(source: str, out: str, as_json: bool, **settings: Any) -> None:
     read = read_source(source, space=space, class_names=names, **said)
     for remark in read.remarks:
         click.echo(f"note: {shown(remark)}", err=True)
+    if read.soft_labels is None:
+        options.refuse_given(_OF_SOFT_LABELS, "without soft labels")
     if settings["spc"]:
         read = read.first_per_class(settings["spc"])
+    if settings["label_top"] is not None:
+        click.echo(f"note: of each soft label the {settings['label_top']} largest are kept, scaled to 1", err=True)
     texts = _texts(settings)
     if settings["profile"] == "raw":
         data = encode_raw_source(
-            read, slice_size=settings["slice_size"], keep_order=settings["keep_order"], texts=texts
+            read,
+            slice_size=settings["slice_size"],
+            keep_order=settings["keep_order"],
+            texts=texts,
+            precision=_precision(settings),
         )
     else:
         data = _latent_file(read, settings, texts)
@@ -184,6 +212,8 @@ def _check_usage(settings: dict[str, Any]) -> None:
     """Options that would be without effect are refused."""
     if settings["profile"] == "raw":
         options.refuse_given(_LATENT_ONLY, "with --profile raw")
+    if settings["label_error"] is not None and settings["label_bits"] is not None:
+        raise click.UsageError("--label-error and --label-bits: one of them", click.get_current_context())
 
 
 def _report(out: str, num_samples: int, rate: Rate, mse: float, reference: str, *, as_json: bool) -> None:

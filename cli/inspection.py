@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -11,8 +12,9 @@ import rducodec
 from rducodec import Dataset, LatentConfig, Limits
 from rducodec.bitstream.container import MAJOR, MINOR, PREFIX_BYTES
 from rducodec.interop.space import describe_space, space_fields
-from rducodec.reader import work_estimate
+from rducodec.rate import SoftLabelRate
 from rducodec_cli import options
+from rducodec_cli.bpc import soft_label_text
 from rducodec_cli.terminal import amount, print_fields, print_json, print_table, shown
 
 MAX_ROWS = 12  # of a table, unless --all
@@ -61,14 +63,14 @@ def _profile(dataset: Dataset) -> dict[str, Any]:
             - _num_parameters(config.entropy_shapes())
             - _num_parameters(config.synthesis_shapes()),
         },
-        "work": dataset.header.num_samples * work_estimate(config),
+        "work": dataset.work(),
     }
 
 
 def inspection(file: str, dataset: Dataset) -> dict[str, Any]:
     """Everything that `rdd inspect` knows, for machines."""
     header, texts = dataset.header, dataset.header.texts
-    label_set = dataset.label_set
+    soft = SoftLabelRate.of(dataset)
     return {
         "file": file,
         "file_bytes": dataset.container.num_bytes,
@@ -79,10 +81,11 @@ def inspection(file: str, dataset: Dataset) -> dict[str, Any]:
         "shape": list(header.shape),
         **_profile(dataset),
         "num_classes": header.num_classes,
-        "class_counts": label_set.counts.tolist(),
+        "class_counts": dataset.class_counts.tolist(),
         "class_names": list(texts.class_names),
         "class_ids": list(texts.class_ids),
-        "keeps_order": label_set.order is not None,
+        "keeps_order": dataset.keeps_order,
+        "soft_labels": None if soft is None else asdict(soft),
         "space": space_fields(header.space),
         "name": texts.name or None,
         "licence": texts.licence or None,
@@ -123,12 +126,18 @@ def _classes(found: dict[str, Any]) -> str:
     return f"{found['num_classes']:,}, with {each} samples each, {order}"
 
 
+def _soft_labels(dataset: Dataset) -> list[tuple[str, str]]:
+    soft = SoftLabelRate.of(dataset)
+    return [] if soft is None else [("soft labels", soft_label_text(soft).removeprefix("soft labels: "))]
+
+
 def _print(found: dict[str, Any], dataset: Dataset, show_all: bool) -> None:
     shape = " x ".join(map(str, found["shape"]))
     fields = [
         ("profile", f"{found['profile']}, format {found['format_version']}"),
         ("samples", f"{found['num_samples']:,} of {shape} (channels x height x width)"),
         ("classes", _classes(found)),
+        *_soft_labels(dataset),
         ("value space", describe_space(dataset.header.space)),
         *_numbers(found),
         *((key, found[key]) for key in ("name", "source", "licence") if found[key]),

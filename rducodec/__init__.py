@@ -13,7 +13,7 @@ from rducodec.errors import (
     RddTruncatedError,
     RddVersionError,
 )
-from rducodec.labels import Labels
+from rducodec.labels import Labels, SoftLabels
 from rducodec.model import LatentConfig, LatentSlice, QuantizedTensor
 from rducodec.rate import Rate, bpc
 from rducodec.reader import Dataset, read
@@ -39,6 +39,7 @@ __all__ = [
     "RddLimitError",
     "RddTruncatedError",
     "RddVersionError",
+    "SoftLabels",
     "Texts",
     "ValueSpace",
     "__version__",

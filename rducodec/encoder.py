@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from rducodec.digest import SLICE_CHECK_BYTES
 from rducodec.errors import RddInputError, RddVersionError
 from rducodec.interop.pool import SPACE, Pool
 from rducodec.interop.source import SourceSet
-from rducodec.labels import Labels, pack_labels
+from rducodec.labels import LabelPrecision, Labels, SoftLabels, pack_labels, soft_labels_of
 from rducodec.model import LatentConfig
 from rducodec.quantization import DEFAULT_MAX_MSE, quantize, squared_error
 from rducodec.reader import Dataset
@@ -41,11 +41,19 @@ class Plan:
     fixed_bits: int  # of prefix, header, labels and checks, within a few bytes
 
 
-def labels_of(source: SourceSet, *, keep_order: bool) -> Labels:
-    """Labels as they will be stored; an order that is class after class needs no keeping."""
+def labels_of(source: SourceSet, *, keep_order: bool, precision: LabelPrecision | None = None) -> Labels:
+    """Labels as they will be stored; an order that is class after class needs no keeping.
+
+    `precision` is that of soft labels, for sources that have them. Raises RddInputError where it cannot be reached.
+    """
     counts = np.bincount(source.labels, minlength=source.num_classes)
     ordered = keep_order and bool((np.diff(source.labels) < 0).any())
-    return Labels(counts, source.labels if ordered else None)
+    hard = Labels(counts, source.labels if ordered else None)
+    if source.soft_labels is None:
+        return hard
+    in_file = np.argsort(source.labels, kind="stable")
+    soft = soft_labels_of(source.soft_labels[in_file], counts, precision or LabelPrecision())
+    return replace(hard, soft=SoftLabels(soft.total, soft.counts[hard.file_positions()]))
 
 
 def _with_names(texts: Texts, source: SourceSet) -> Texts:
@@ -60,13 +68,18 @@ def _with_names(texts: Texts, source: SourceSet) -> Texts:
 
 
 def encode_raw_source(
-    source: SourceSet, *, slice_size: int | None = None, keep_order: bool = False, texts: Texts | None = None
+    source: SourceSet,
+    *,
+    slice_size: int | None = None,
+    keep_order: bool = False,
+    texts: Texts | None = None,
+    precision: LabelPrecision | None = None,
 ) -> bytes:
-    """The file of the raw profile: every value kept exactly. `slice_size` of None makes one slice a class.
+    """The file of the raw profile: every sample kept exactly, soft labels with `precision`.
 
-    Raises RddInputError.
+    `slice_size` of None makes one slice a class. Raises RddInputError.
     """
-    labels = labels_of(source, keep_order=keep_order)
+    labels = labels_of(source, keep_order=keep_order, precision=precision)
     samples = source.raw_samples()
     if labels.order is None:
         samples = samples[np.argsort(source.labels, kind="stable")]
@@ -80,7 +93,14 @@ def encode_raw_source(
     )
 
 
-def plan_latent(source: SourceSet, shape: LatentShape, *, keep_order: bool = False, texts: Texts | None = None) -> Plan:
+def plan_latent(
+    source: SourceSet,
+    shape: LatentShape,
+    *,
+    keep_order: bool = False,
+    texts: Texts | None = None,
+    precision: LabelPrecision | None = None,
+) -> Plan:
     """Slices of nearly equal size, at most `slice_size`, each of one class; and what surrounds them.
 
     Raises RddInputError for what the header cannot hold, before any work is done.
@@ -98,7 +118,7 @@ def plan_latent(source: SourceSet, shape: LatentShape, *, keep_order: bool = Fal
     )
     if shape.slice_size < 1:
         raise RddInputError(f"slice size: {shape.slice_size}, expected at least 1")
-    labels = labels_of(source, keep_order=keep_order)
+    labels = labels_of(source, keep_order=keep_order, precision=precision)
     parts, classes = [], []
     for label in range(source.num_classes):
         rows = np.flatnonzero(source.labels == label)
@@ -184,7 +204,7 @@ def reconstruction_error(source: SourceSet, data: bytes) -> float:
     """Mean squared error of the decoded samples of a file made from `source`, in its value space."""
     dataset = Dataset(data)
     samples = source.float_samples().astype(np.float64)
-    if dataset.label_set.order is None:
+    if not dataset.keeps_order:
         samples = samples[np.argsort(source.labels, kind="stable")]
     return float(np.square(dataset.samples() - samples).mean())
 

@@ -14,6 +14,7 @@ from rducodec.digest import SLICE_CHECK_BYTES
 from rducodec.entropy import tables
 from rducodec.entropy.plain_coder import Decoder
 from rducodec.entropy.range_coder import RangeDecoder
+from rducodec.labels import error_bound, published_bound_bits
 from rducodec.model import LatentConfig
 from rducodec.reader import Dataset, Progress, no_progress, read
 from rducodec.weights import decode_codes, information_bits
@@ -24,6 +25,30 @@ MODELLED_PARTS = ("entropy_networks", "decoder_networks", "latents")
 
 
 @dataclass(frozen=True)
+class SoftLabelRate:
+    """What the soft labels of a file take, of its labels section, and Eq. 17 of the paper beside it."""
+
+    num_bits: int  # total, check and payload
+    bits_per_label: float
+    num_classes: int
+    total: int  # of the counts of a label
+    error: float  # the most by which a probability that was rounded to these counts changed
+    bound_bits: float  # (K - 1) log2(1 / error) for one label
+
+    @staticmethod
+    def of(dataset: Dataset) -> SoftLabelRate | None:
+        """None where labels are hard only."""
+        section, header = dataset.soft_section, dataset.header
+        if section is None:
+            return None
+        num_bits = 8 * section.num_bytes
+        classes = header.num_classes
+        bound = published_bound_bits(section.total, classes)
+        error = error_bound(section.total, classes)
+        return SoftLabelRate(num_bits, num_bits / header.num_samples, classes, section.total, error, bound)
+
+
+@dataclass(frozen=True)
 class Rate:
     """Bits of a file and where they are.
 
@@ -31,13 +56,14 @@ class Rate:
     latents (raw profile: the samples); prefix and slice checks. A payload is one coded stream of networks and latents:
     the networks get their information rounded up to whole bits, the latents all the rest, so what the coder wastes
     counts as latents. `information_bits` is -log2 of the frequencies of all symbols under the file's own tables
-    (empty for the raw profile, which has no model).
+    (empty for the raw profile, which has no model). `soft_labels` says more about that part of the labels.
     """
 
     file_bits: int
     num_classes: int
     parts: dict[str, int]
     information_bits: dict[str, float]
+    soft_labels: SoftLabelRate | None = None
 
     @property
     def total_bits(self) -> int:
@@ -146,4 +172,4 @@ def bpc(
         **_payload_parts(8 * (sum(header.slice_bytes) - check_bytes), information),
     }
     parts = {name: counted[name] for name in PARTS}
-    return Rate(8 * container.num_bytes, header.num_classes, parts, information)
+    return Rate(8 * container.num_bytes, header.num_classes, parts, information, SoftLabelRate.of(dataset))

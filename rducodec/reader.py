@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
 from rducodec.entropy.latents import SliceDecoder, decode_latents, decoder_class
 from rducodec.entropy.plain_coder import Decoder
 from rducodec.errors import RddDigestError, RddFormatError, RddIOError
-from rducodec.labels import Labels, unpack_labels
+from rducodec.labels import Labels, SoftLabels, SoftSection, unpack_labels
 from rducodec.model import UPSAMPLING_SIZE, LatentConfig, LatentSlice
 from rducodec.parallel import map_threads
 from rducodec.raw import decode_raw
@@ -30,6 +31,8 @@ MAX_GROUP_SAMPLES = 512  # samples of slices that are decoded side by side, one 
 MIN_SYMBOL_COST = 15  # in units of 2**-15 bits
 PAYLOAD_SLACK_BITS = 64
 BYTES_PER_SAMPLE_VALUE = 4
+BYTES_PER_LABEL_VALUE = 4
+WORK_PER_LABEL_VALUE = 1 << 14  # multiplications in the time of a number of a soft label, which is decoded bit by bit
 
 Progress = Callable[[float], object]  # told how many samples are done since the last call, from any thread
 
@@ -79,7 +82,9 @@ class Dataset:
         self.header: Header = unpack_header(self.container.header)
         self._check_limits(limits)
         self.slices: tuple[SliceEntry, ...] = ()
-        self._label_set = self._read_labels()
+        self._hard_labels, self._soft_section = self._read_labels()
+        if self._soft_section is not None:
+            self._check_soft_limits(limits)
         self.slices = tuple(self._entries())
         if isinstance(self.config, LatentConfig):
             self._check_payload_sizes(self.config)
@@ -92,12 +97,52 @@ class Dataset:
     @property
     def labels(self) -> np.ndarray:
         """int64 class of every sample, in delivered order, shape (samples,)."""
-        return self._label_set.sequence()
+        return self._hard_labels.sequence()
 
     @property
     def label_set(self) -> Labels:
-        """Labels as stored: counts, and the order of the source if it is kept."""
-        return self._label_set
+        """Labels as stored: counts, the order of the source if it is kept, soft labels (which are decoded for it)."""
+        return self._hard_labels if self._soft_section is None else replace(self._hard_labels, soft=self._soft[0])
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """int64 samples of each class, shape (classes,)."""
+        return self._hard_labels.counts
+
+    @property
+    def soft_section(self) -> SoftSection | None:
+        """Soft labels as stored, not decoded; None where labels are hard."""
+        return self._soft_section
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether samples are delivered in the order of the source, not class after class."""
+        return self._hard_labels.order is not None
+
+    @property
+    def soft_labels(self) -> np.ndarray | None:
+        """float32 probabilities (samples, classes) in delivered order; None where labels are hard only.
+
+        Each is a count over their total, correctly rounded once. Decoded at the first use. Raises RddFormatError, and
+        RddDigestError where they are not those that the file promises.
+        """
+        return None if self._soft_section is None else self._soft[0].probabilities()
+
+    @property
+    def label_counts(self) -> np.ndarray | None:
+        """int32 soft labels as the file holds them, shape (samples, classes): each row adds up to `label_total`."""
+        return None if self._soft_section is None else self._soft[0].counts
+
+    @property
+    def label_total(self) -> int | None:
+        """What the counts of a soft label add up to; None without soft labels."""
+        return None if self._soft_section is None else self._soft_section.total
+
+    @cached_property
+    def _soft(self) -> tuple[SoftLabels, bytes]:
+        """Decoded soft labels in delivered order, and their digest."""
+        assert self._soft_section is not None
+        return self._soft_section.decode(self._hard_labels)
 
     @property
     def sample_digest(self) -> bytes:
@@ -117,13 +162,27 @@ class Dataset:
                 f"after byte {self.container.body_offset}"
             )
 
-    def _read_labels(self) -> Labels:
+    def _check_soft_limits(self, limits: Limits) -> None:
+        """Samples and soft labels together against the limits, before any soft label is decoded."""
+        numbers = self.header.num_samples * self.header.num_classes
+        values = int(np.prod((self.header.num_samples, *self.header.shape), dtype=object))
+        limits.check("max_output_bytes", values * BYTES_PER_SAMPLE_VALUE + numbers * BYTES_PER_LABEL_VALUE)
+        limits.check("max_work", self.work())
+
+    def work(self) -> int:
+        """What decoding everything takes, in multiplications."""
+        config = self.config
+        latents = self.header.num_samples * work_estimate(config) if isinstance(config, LatentConfig) else 0
+        numbers = 0 if self._soft_section is None else self.header.num_samples * self.header.num_classes
+        return latents + numbers * WORK_PER_LABEL_VALUE
+
+    def _read_labels(self) -> tuple[Labels, SoftSection | None]:
         section = self.container.body[: self.header.labels_bytes]
         return unpack_labels(section, self.header.num_classes, self.header.num_samples)
 
     def _entries(self) -> Iterable[SliceEntry]:
         """Slices in file order; each must lie within one class."""
-        ends = np.cumsum(self._label_set.counts)
+        ends = np.cumsum(self._hard_labels.counts)
         first, offset = 0, self.container.body_offset + self.header.labels_bytes
         for index, (size, num_bytes) in enumerate(zip(self.header.slice_sizes, self.header.slice_bytes, strict=True)):
             label = int(np.searchsorted(ends, first, side="right"))
@@ -236,7 +295,7 @@ class Dataset:
         """Samples in delivered order, each slice checked, converted and put in its place as it is decoded."""
         wanted = None if classes is None else sorted(set(classes))
         entries = self._selected(wanted)
-        delivered = self._label_set.file_positions()
+        delivered = self._hard_labels.file_positions()
         if wanted is not None:
             delivered = delivered[np.isin(self.labels, wanted)]
         place = np.full(self.header.num_samples, -1, np.int64)  # class-after-class number -> row of the result
@@ -260,8 +319,10 @@ class Dataset:
             return digest
 
         digests = map_threads(run, list(enumerate(entries)), threads)
-        if wanted is None and dataset_digest(digests, self.labels) != self.sample_digest:
-            raise RddDigestError("the decoded samples and labels are not those that the file promises")
+        if wanted is None:
+            label_digest = b"" if self._soft_section is None else self._soft[1]
+            if dataset_digest(digests, self.labels, label_digest) != self.sample_digest:
+                raise RddDigestError("the decoded samples and labels are not those that the file promises")
         return result
 
     def _slice_decoder(
@@ -321,7 +382,11 @@ class Dataset:
 
     def labels_of(self, classes: Iterable[int]) -> np.ndarray:
         """int64 labels of the samples that `samples(classes)` delivers."""
-        return self.labels[np.isin(self.labels, sorted(set(classes)))]
+        return self.labels[self.rows_of(classes)]
+
+    def rows_of(self, classes: Iterable[int]) -> np.ndarray:
+        """bool (samples,): which of all samples `samples(classes)` delivers."""
+        return np.isin(self.labels, sorted(set(classes)))
 
 
 def _dtype_of(config: LatentConfig | RawConfig) -> np.dtype:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from rducodec.bitstream.limits import DEFAULT_LIMITS, Limits
+from rducodec.errors import RddInputError
 from rducodec.reader import read
 
 
@@ -25,27 +27,41 @@ class _Mover:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
 
-class RddDataset(TorchDataset[tuple[torch.Tensor, int]]):
-    """(sample, label) pairs of a file: float32 tensors (channels, height, width) and int labels.
+class RddDataset(TorchDataset[tuple[torch.Tensor, int | torch.Tensor]]):
+    """(sample, label) pairs of a file: float32 tensors (channels, height, width), and int labels or soft ones.
 
     >>> from rducodec.torch import RddDataset           # doctest: +SKIP
     >>> image, label = RddDataset("digits.rdd")[0]      # doctest: +SKIP
     """
 
     def __init__(
-        self, path: str | Path | bytes, *, device: str | torch.device = "cpu", limits: Limits = DEFAULT_LIMITS
+        self,
+        path: str | Path | bytes,
+        *,
+        device: str | torch.device = "cpu",
+        labels: Literal["hard", "soft"] = "hard",
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """Decode a file on a device; the tensors stay there. Raises what `rducodec.read` and `samples` raise."""
+        """Decode a file on a device; the tensors stay there: `samples`, `labels` and `soft_labels` (None if hard only).
+
+        `labels` says which of them an item has: the class, or float32 probabilities (classes,). Raises what
+        `rducodec.read` and `samples` raise, and RddInputError where a file has no soft labels.
+        """
         source = read(path, limits=limits)
         mover = on_device(device)
         self.header = source.header
         self.samples = mover(source.samples(xp_array=mover))
         self.labels = mover(source.labels)
+        soft = source.soft_labels
+        if labels == "soft" and soft is None:
+            raise RddInputError("the file has no soft labels")
+        self.soft_labels = None if soft is None else mover(soft)
+        self._items = self.soft_labels if labels == "soft" else None
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int | torch.Tensor]:
         """Sample and label at a place of the delivered order."""
-        return self.samples[index], int(self.labels[index])
+        return self.samples[index], int(self.labels[index]) if self._items is None else self._items[index]

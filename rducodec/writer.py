@@ -15,7 +15,7 @@ from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
 from rducodec.entropy.latents import encode_latents
 from rducodec.entropy.range_coder import RangeEncoder
 from rducodec.errors import RddFormatError, RddInputError
-from rducodec.labels import Labels, pack_labels
+from rducodec.labels import Labels, check_soft_labels, label_digest, pack_labels
 from rducodec.model import LatentConfig, LatentSlice
 from rducodec.parallel import map_threads
 from rducodec.raw import encode_raw
@@ -76,7 +76,7 @@ def _assemble(
         space=space,
         texts=texts,
     )
-    digest = dataset_digest(digests, labels.sequence())
+    digest = dataset_digest(digests, labels.sequence(), label_digest(labels))
     return pack_container(pack_header(header), [labels_section, *sections], digest)
 
 
@@ -87,6 +87,13 @@ def _written(data: bytes) -> Dataset:
         return Dataset(data, limits=Limits(*[unlimited] * len(fields(Limits))))
     except RddFormatError as error:
         raise RddInputError(f"cannot be written: {error}") from error
+
+
+def _check_soft_labels(dataset: Dataset, labels: Labels) -> None:
+    """The soft labels of the file that was just made are those that went into it."""
+    decoded = dataset.label_set.soft
+    if labels.soft is not None and (decoded is None or not np.array_equal(decoded.counts, labels.soft.counts)):
+        raise RuntimeError("the soft labels do not decode to what was encoded")
 
 
 def pack_latent(
@@ -102,6 +109,7 @@ def pack_latent(
     The slices tile the classes: those of class 0 first, each within one class. Raises RddInputError for what the
     format cannot hold.
     """
+    check_soft_labels(labels)
     _check_latent_slices(slices, config)
     try:
         payloads = _latent_payloads(slices, config)
@@ -110,7 +118,9 @@ def pack_latent(
         raise RddInputError(f"cannot be written: {error}") from error
     shape = (config.channels, config.height, config.width)
     data = _assemble(config, shape, labels, samples, payloads, space, texts or Texts())
-    decoded = _written(data).latent_slices()
+    dataset = _written(data)
+    _check_soft_labels(dataset, labels)
+    decoded = dataset.latent_slices()
     for index, (part, again) in enumerate(zip(slices, decoded, strict=True)):
         same_latents = all(np.array_equal(a, b) for a, b in zip(part.latents, again.latents, strict=True))
         pairs = zip(part.tensors(), again.tensors(), strict=True)
@@ -155,6 +165,7 @@ def pack_raw(
     """
     if len(samples) != labels.num_samples or not len(samples):
         raise RddInputError(f"{len(samples)} samples for {labels.num_samples} labels")
+    check_soft_labels(labels)
     samples = _checked_raw(samples, config)
     ordered = np.empty_like(samples)
     ordered[labels.file_positions()] = samples
@@ -165,7 +176,9 @@ def pack_raw(
     payloads = map_threads(lambda part: encode_raw(part, config), parts, None)
     channels, height, width = samples.shape[1:]
     data = _assemble(config, (channels, height, width), labels, parts, payloads, space, texts or Texts())
-    if not np.array_equal(_written(data).stored_samples(), samples):
+    dataset = _written(data)
+    _check_soft_labels(dataset, labels)
+    if not np.array_equal(dataset.stored_samples(), samples):
         raise RuntimeError("the file does not decode to what was encoded")
     return data
 

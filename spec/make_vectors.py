@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import rducodec
 from rducodec.entropy import tables
 from spec.vector_tools import counts, latent_file, random_slice, resealed, tiny_config
 from spec.vectors_invalid import invalid
+from spec.vectors_labels import invalid_soft_labels, valid_soft_labels
 from spec.vectors_valid import CONSTANT, valid, worked_example
 
 __all__ = ["counts", "latent_file", "random_slice", "resealed", "tiny_config"]  # what tests and benchmarks use
@@ -38,7 +40,13 @@ def expectation(data: bytes) -> dict[str, Any]:
     stored = dataset.stored_samples()
     exact = stored.astype("<i4") if stored.dtype.kind != "f" else stored
     header = dataset.header
-    return {
+    soft = dataset.label_set.soft
+    labels: dict[str, Any] = {}
+    if soft is not None:
+        digest = hashlib.sha256(soft.counts.astype("<u4").tobytes()).hexdigest()
+        labels = {"label_total": soft.total, "soft_labels_sha256": digest}
+        labels["first_soft_label"] = {str(j): int(soft.counts[0, j]) for j in np.flatnonzero(soft.counts[0])}
+    return labels | {
         "shape": list(stored.shape),
         "num_classes": header.num_classes,
         "labels": dataset.labels.tolist(),
@@ -156,11 +164,12 @@ def write_vectors(kind: str, vectors: Iterable[tuple[str, bytes, dict[str, Any]]
 
 def main() -> None:
     """Write everything."""
-    good = dict(valid())
+    good = dict(valid()) | dict(valid_soft_labels())
     for name, data in good.items():
         check_variety(name, data)
     write_vectors("valid", ((name, data, expectation(data)) for name, data in good.items()), indent=1)
-    bad = ((name, data, {"error": error, "message": message}) for name, data, error, message in invalid(good))
+    refused = chain(invalid(good), invalid_soft_labels(good))
+    bad = ((name, data, {"error": error, "message": message}) for name, data, error, message in refused)
     write_vectors("invalid", bad, indent=None)
     document = HERE / "rdd-format.md"
     document.write_text(fill_in(document.read_text("utf-8")), "utf-8")

@@ -307,7 +307,7 @@ def invalid_labels(base: bytes, ordered: bytes) -> Iterator[Invalid]:
     """Faults in the labels section."""
     labels, slices = sections_of(base)
     for name, bad, message in (
-        ("labels-kind-2", b"\x02" + labels[1:], "kind 2"),
+        ("labels-kind-2", b"\x02" + labels[1:], "kind 2"),  # without soft labels
         ("labels-cut", labels[:-1], "cut off"),
         ("labels-trailing", labels + b"\0", "too many"),
         ("labels-too-many", b"\0\x03\x01\x04\x01", "samples"),

@@ -12,7 +12,7 @@ import struct
 import unicodedata
 from bisect import bisect_right
 from csv import DictReader
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -94,6 +94,8 @@ class Decoded:
     samples: list[int] | list[float]  # in the order of delivery, flat
     stored: bytes  # the same, as section 13 has them
     sample_digest: bytes
+    label_total: int = 0  # of the soft labels; 0 if there are none
+    soft_labels: list[list[int]] = field(default_factory=list)  # in the order of delivery
 
 
 def corrupt(what: str) -> NoReturn:
@@ -313,10 +315,23 @@ def read_header(fields: dict[int, Any]) -> Header:
     )
 
 
-def read_labels(data: bytes, header: Header) -> tuple[int, list[int], list[int]]:
-    """Section 7: the kind, the labels in the order of delivery, and the file numbers in that order."""
+@dataclass
+class LabelsSection:
+    """Section 7."""
+
+    kind: int
+    counts: list[int]
+    labels: list[int]  # in the order of delivery
+    numbers: list[int]  # the file numbers, in that order
+    label_total: int = 0
+    label_check: bytes = b""
+    payload: bytes = b""
+
+
+def read_labels(data: bytes, header: Header) -> LabelsSection:
+    """Section 7, without decoding the soft labels."""
     kind = data[0]
-    require(kind <= 1, "kind of labels")
+    require(kind <= 3, "kind of labels")
     counts: list[int] = []
     at, last = 1, -1
     while len(counts) < header.num_classes:
@@ -329,20 +344,39 @@ def read_labels(data: bytes, header: Header) -> tuple[int, list[int], list[int]]
     require(sum(counts) == total, "counts")
     ends = list(accumulate(counts))
     require(set(ends) <= {0, *accumulate(header.slices)}, "a slice of two classes")
-    if kind == 0:
-        require(at == len(data), "end of the labels section")
-        return kind, [label for label, count in enumerate(counts) for _ in range(count)], list(range(total))
-    size = 1 if header.num_classes <= 256 else 2
-    content = read_frame(data[at:], total * size)
+    labels, numbers = [label for label, count in enumerate(counts) for _ in range(count)], list(range(total))
+    if kind & 1:
+        order_bytes = len(data) - at
+        if kind == 3:
+            order_bytes, at = read_varint(data, at)
+            require(at + order_bytes <= len(data), "order_bytes")
+        labels, numbers = read_order(data[at : at + order_bytes], counts)
+        at += order_bytes
+    section = LabelsSection(kind, counts, labels, numbers)
+    if kind & 2:  # section 7.1
+        require(header.num_classes >= 2, "soft labels of one class")
+        section.label_total, at = read_varint(data, at)
+        require(1 <= section.label_total <= 1 << 24, "label_total")
+        require(at + 4 < len(data), "soft labels without a payload")
+        section.label_check, section.payload = data[at : at + 4], data[at + 4 :]
+        at = len(data)
+    require(at == len(data), "end of the labels section")
+    return section
+
+
+def read_order(frame: bytes, counts: list[int]) -> tuple[list[int], list[int]]:
+    """Section 7: labels and file numbers in the order of the source."""
+    size, total, ends = 1 if len(counts) <= 256 else 2, sum(counts), list(accumulate(counts))
+    content = read_frame(frame, total * size)
     labels = list(content) if size == 1 else list(struct.unpack(f"<{total}H", content))
-    require(max(labels) < header.num_classes, "a label of no class")
+    require(max(labels) < len(counts), "a label of no class")
     following = [end - count for end, count in zip(ends, counts, strict=True)]
     numbers = []
     for label in labels:
         numbers.append(following[label])
         following[label] += 1
     require(following == ends, "labels other than the counts say")
-    return kind, labels, numbers
+    return labels, numbers
 
 
 class RangeDecoder:
@@ -401,6 +435,99 @@ class RangeDecoder:
     def end(self) -> None:
         require(self.read >= len(self.words), "payload: words left")
         require((self.point - self.lower) % (1 << 64) < (1 << 33) - 1, "payload: end")
+
+
+def log(x: int) -> int:
+    """Section 7.1."""
+    k = x.bit_length() - 1
+    return 8 * (k - 1) + ((8 * x) >> k)
+
+
+def level(y: int) -> int:
+    """Section 7.1."""
+    return clamp((y >> 2) + 32, 0, 63)
+
+
+class NumberDecoder:
+    """Section 7.1: contexts and numbers."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.coder = RangeDecoder(payload)
+        self.size: dict[tuple[int, int, int], tuple[int, int]] = {}
+        for q in range(64):
+            for i in range(25):
+                g = (5 + 2 * (q & 1)) << (q >> 1)
+                h = 0 if i == 0 else 1 << (17 + i)
+                b = 1 + 126 * (g + h) // (g + (1 << (18 + i)))
+                for s in range(4):
+                    self.size[s, q, i] = (128 - b, b)
+        self.digit = {(s, e, v): (64, 64) for s in range(4) for e in range(2, 26) for v in range(1, 4)}
+
+    def decision(self, contexts: dict[tuple[int, int, int], tuple[int, int]], key: tuple[int, int, int]) -> int:
+        a, b = contexts[key]
+        symbol = self.coder.symbol((0, (a << 24) // (a + b), 1 << 24))
+        a, b = (a + 32, b) if symbol == 0 else (a, b + 32)
+        if a + b > 1 << 16:
+            a, b = (a + 1) >> 1, (b + 1) >> 1
+        contexts[key] = a, b
+        return symbol
+
+    def number(self, s: int, q: int, V: int) -> int:
+        e = 0
+        while e < V.bit_length() and self.decision(self.size, (s, q, e)):
+            e += 1
+        if e == 0:
+            return 0
+        v = 1
+        for i in range(e - 2, -1, -1):
+            d = 0
+            if ((2 * v + 1) << i) <= V:
+                d = self.decision(self.digit, (s, e, v)) if v < 4 else self.coder.symbol(BIT_ROW)
+            v = 2 * v + d
+        return v
+
+
+def read_soft_labels(section: LabelsSection) -> list[list[int]]:
+    """Section 7.1: the soft labels by file number."""
+    decoder, K, T = NumberDecoder(section.payload), len(section.counts), section.label_total
+    result = []
+    for c, count in enumerate(section.counts):
+        S, t, A = [0] * K, 0, 0
+        for _ in range(count):
+            n = [0] * K
+            d = R = decoder.number(0, level(log(4 * A + T) - log(4 * t + 4)), T)
+            n[c] = T - R
+            W = sum(K * S[j] + T for j in range(K) if j != c)
+            left = [j for j in range(K) if j != c]  # m of them
+            for j in sorted((j for j in left if S[j] > 0), key=lambda j: (-S[j], j)):
+                if R == 0 or len(left) == 1:
+                    break
+                w = K * S[j] + T
+                n[j] = decoder.number(1, level(log(R) + log(w) - log(W)), R)
+                R -= n[j]
+                W -= w
+                left.remove(j)
+            while R > 0:
+                m = len(left)
+                if m > 1:
+                    left = left[decoder.number(2, level(log(m) - log(R)), m - 1) :]
+                    m = len(left)
+                j = left.pop(0)
+                n[j] = R if m == 1 else 1 + decoder.number(3, level(log(R) - log(m)), R - 1)
+                R -= n[j]
+            if t < 1024:
+                S = [S[j] + n[j] if j != c else 0 for j in range(K)]
+                A += d
+                t += 1
+            result.append(n)
+    decoder.coder.end()
+    return result
+
+
+def label_digest(section: LabelsSection, soft: list[list[int]]) -> bytes:
+    """Section 13."""
+    numbers = b"".join(struct.pack(f"<{len(n)}I", *n) for n in soft)
+    return hashlib.sha256(section.label_total.to_bytes(4, "little") + numbers).digest()
 
 
 OFFSETS = [0, *(sign * k for k in range(1, 8) for sign in (1, -1))]  # section 9: of the symbols 0..14
@@ -711,13 +838,21 @@ def decode(data: bytes, limits: Limits = Limits()) -> Decoded:
     require(sum(header.section_bytes) == len(data) - at, "sections")
     bounds = list(accumulate(header.section_bytes, initial=at))
     labels_section, *sections = (data[begin:end] for begin, end in pairwise(bounds))
-    kind, labels, numbers = read_labels(labels_section, header)
+    section = read_labels(labels_section, header)
+    labels, numbers = section.labels, section.numbers
+    if section.kind & 2:
+        limits.check("max_output_bytes", N * channels * height * width * 4 + 4 * N * header.num_classes)
+        limits.check("max_work", (work(header) if header.profile == 0 else 0) * N + N * header.num_classes * 2**14)
     decode_slice = decode_raw_slice if header.profile == 1 else decode_latent_slice
     slices = [decode_slice(section, header, n) for section, n in zip(sections, header.slices, strict=True)]
     digests = [hashlib.sha256(samples).digest() for samples in slices]  # section 13
     if any(section[:4] != digest[:4] for section, digest in zip(sections, digests, strict=True)):
         raise WrongSamples("slice")
-    if hashlib.sha256(b"".join(digests) + struct.pack(f"<{N}H", *labels)).digest()[:16] != sample_digest:
+    soft = read_soft_labels(section) if section.kind & 2 else []
+    end = label_digest(section, soft) if section.kind & 2 else b""
+    if end[:4] != section.label_check:
+        raise WrongSamples("soft labels")
+    if hashlib.sha256(b"".join(digests) + struct.pack(f"<{N}H", *labels) + end).digest()[:16] != sample_digest:
         raise WrongSamples("file")
     file = b"".join(slices)
     one = len(file) // N
@@ -726,4 +861,7 @@ def decode(data: bytes, limits: Limits = Limits()) -> Decoded:
     if header.profile == 1 and header.parameters[0]:
         code = "e" if header.parameters[1] == 16 else "f"
     samples = list(struct.unpack(f"<{N * channels * height * width}{code}", stored))
-    return Decoded(header, kind, labels, (N, channels, height, width), samples, stored, sample_digest)
+    shape = (N, channels, height, width)
+    delivered = [soft[number] for number in numbers] if soft else []
+    total = section.label_total
+    return Decoded(header, section.kind, labels, shape, samples, stored, sample_digest, total, delivered)

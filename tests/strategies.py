@@ -38,11 +38,22 @@ def latent_slices(
 
 @st.composite
 def labels(draw: st.DrawFn) -> rducodec.Labels:
-    """Counts of a few classes, some empty, with or without an order."""
+    """Counts of a few classes, some empty, with or without an order and soft labels."""
     counts = np.array(draw(st.lists(st.integers(0, 5), min_size=1, max_size=8).filter(any)))
+    soft = draw(soft_labels(int(counts.sum()), len(counts))) if len(counts) > 1 and draw(st.booleans()) else None
     if draw(st.booleans()):
-        return rducodec.Labels(counts)
-    return rducodec.Labels(counts, np.array(draw(st.permutations(np.repeat(np.arange(len(counts)), counts).tolist()))))
+        return rducodec.Labels(counts, None, soft)
+    order = np.array(draw(st.permutations(np.repeat(np.arange(len(counts)), counts).tolist())))
+    return rducodec.Labels(counts, order, soft)
+
+
+@st.composite
+def soft_labels(draw: st.DrawFn, num_samples: int, num_classes: int) -> rducodec.SoftLabels:
+    """Soft labels from one-hot to flat, of sums from 1 to the largest."""
+    total = draw(st.sampled_from([1, 2, 9, 231, 256, 65535, 1 << 24]) | st.integers(1, 1 << 24))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    probabilities = rng.dirichlet([draw(st.sampled_from([0.02, 0.3, 1.0, 20.0]))] * num_classes, num_samples)
+    return rducodec.SoftLabels(total, rng.multinomial(total, probabilities).astype(np.int32))
 
 
 def raw_configs() -> st.SearchStrategy[rducodec.RawConfig]:

@@ -25,6 +25,21 @@ def slices_for(labels: rducodec.Labels, data: st.DataObject, config: rducodec.La
     return parts
 
 
+def assert_same_soft_labels(dataset: rducodec.Dataset, labels: rducodec.Labels) -> None:
+    if labels.soft is None:
+        assert (dataset.label_counts, dataset.soft_labels, dataset.label_total) == (None, None, None)
+        return
+    assert dataset.label_counts is not None
+    assert dataset.soft_labels is not None
+    assert np.array_equal(dataset.label_counts, labels.soft.counts)
+    assert dataset.label_total == labels.soft.total
+    assert dataset.soft_labels.dtype == np.float32
+    exact = (
+        labels.soft.counts.astype(np.float64) / labels.soft.total
+    )  # a double quotient of such numbers rounds the same
+    assert np.array_equal(dataset.soft_labels, exact.astype(np.float32))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.data(), strategies.latent_configs(), strategies.labels())
 def test_latent_round_trip(data: st.DataObject, config: rducodec.LatentConfig, labels: rducodec.Labels) -> None:
@@ -38,6 +53,7 @@ def test_latent_round_trip(data: st.DataObject, config: rducodec.LatentConfig, l
             assert tensor.frac_bits == same.frac_bits
             assert np.array_equal(tensor.values, same.values)
     assert dataset.labels.tolist() == labels.sequence().tolist()
+    assert_same_soft_labels(dataset, labels)
     stored = dataset.stored_samples()
     for label in range(len(labels.counts)):
         assert np.array_equal(dataset.stored_samples([label]), stored[dataset.labels == label])
@@ -52,6 +68,7 @@ def test_raw_round_trip(labels: rducodec.Labels, config: rducodec.RawConfig, dat
     assert dataset.stored_samples().dtype == samples.dtype
     assert np.array_equal(dataset.stored_samples(), samples)
     assert dataset.labels.tolist() == labels.sequence().tolist()
+    assert_same_soft_labels(dataset, labels)
 
 
 @pytest.fixture(scope="module")

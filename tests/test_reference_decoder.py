@@ -62,6 +62,12 @@ def test_valid_vector(name: str) -> None:
     assert decoded.samples[:8] == expected["first_samples"]
     assert hashlib.sha256(decoded.stored).hexdigest() == expected["samples_sha256"]
     assert decoded.sample_digest.hex() == expected["sample_digest"]
+    assert decoded.label_total == expected.get("label_total", 0)
+    if decoded.soft_labels:
+        numbers = b"".join(struct.pack(f"<{len(n)}I", *n) for n in decoded.soft_labels)
+        assert hashlib.sha256(numbers).hexdigest() == expected["soft_labels_sha256"]
+        first = {str(j): n for j, n in enumerate(decoded.soft_labels[0]) if n}
+        assert first == expected["first_soft_label"]
 
 
 @pytest.mark.parametrize("name", VALID)

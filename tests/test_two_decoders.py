@@ -27,24 +27,28 @@ REPORTS = {
 }
 
 
-def by_package(data: bytes) -> tuple[bytes, list[int]] | type[Exception]:
-    """Samples and labels, or the class of the error."""
+Found = tuple[bytes, list[int], list[list[int]]]
+
+
+def by_package(data: bytes) -> Found | type[Exception]:
+    """Samples, labels and soft labels, or the class of the error."""
     try:
         dataset = rducodec.read(data, limits=LIMITS)
         stored = dataset.stored_samples()
+        counts = dataset.label_counts
     except rducodec.RddError as error:
         return next(kind for kind in REPORTS.values() if isinstance(error, kind))
     exact = stored if stored.dtype.kind == "f" else stored.astype("<i4")
-    return exact.tobytes(), dataset.labels.tolist()
+    return exact.tobytes(), dataset.labels.tolist(), [] if counts is None else counts.tolist()
 
 
-def by_reference(data: bytes) -> tuple[bytes, list[int]] | type[Exception]:
+def by_reference(data: bytes) -> Found | type[Exception]:
     """The same of the reference decoder, with the package's class of its report."""
     try:
         decoded = reference.decode(data, reference.Limits(**asdict(LIMITS)))
     except tuple(REPORTS) as error:
         return REPORTS[type(error)]
-    return decoded.stored, decoded.labels
+    return decoded.stored, decoded.labels, decoded.soft_labels
 
 
 def is_about_fields(data: bytes) -> bool:
@@ -84,6 +88,7 @@ def test_raw_files(labels: rducodec.Labels, config: rducodec.RawConfig, data: st
     decoded = reference.decode(packed)
     assert decoded.stored == samples.astype(f"<f{config.bits // 8}" if config.is_float else "<i4").tobytes()
     assert decoded.labels == labels.sequence().tolist()
+    assert decoded.soft_labels == ([] if labels.soft is None else labels.soft.counts.tolist())
 
 
 @settings(max_examples=200, deadline=None)

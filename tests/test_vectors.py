@@ -33,6 +33,12 @@ def test_valid_vector(name: str) -> None:
     assert hashlib.sha256(exact.tobytes()).hexdigest() == expected["samples_sha256"]
     assert dataset.header.num_classes == expected["num_classes"]
     assert dataset.sample_digest.hex() == expected["sample_digest"]
+    assert dataset.label_total == expected.get("label_total")
+    if dataset.label_counts is None:
+        assert dataset.soft_labels is None
+    else:
+        digest = hashlib.sha256(dataset.label_counts.astype("<u4").tobytes()).hexdigest()
+        assert digest == expected["soft_labels_sha256"]
 
 
 @pytest.mark.parametrize("name", VALID)

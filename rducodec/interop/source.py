@@ -13,7 +13,7 @@ import numpy as np
 from rducodec.bitstream.header import MAX_DIVISOR, RawConfig, ValueSpace, check_class_names
 from rducodec.bitstream.limits import DEFAULT_LIMITS
 from rducodec.errors import RddFormatError, RddInputError
-from rducodec.labels import MAX_CLASSES
+from rducodec.labels import MAX_CLASSES, softmax
 
 PIXEL_DIVISOR = 255  # of 8-bit pixels
 MAX_INTEGER = (1 << 16) - 1
@@ -22,6 +22,7 @@ SAMPLE_DIMENSIONS = 4
 MAX_FLOAT_BYTES = 8
 SOFT_DIMENSIONS = 2  # of an array of soft labels
 MIN_SOFT_CLASSES = 2  # a single column is no choice between classes
+SUM_TOLERANCE = 1e-3  # of probabilities, from 1: what half precision leaves
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class SourceSet:
     remarks: tuple[str, ...] = ()  # what a user should know about how these were read
     files: tuple[Path, ...] = ()  # that they were read from; none for a folder of images
     stored: Mapping[str, int] = field(default_factory=dict)  # how much of what the files hold in place of samples
+    soft_labels: np.ndarray | None = None  # float64 (n, num_classes), >= 0, each row of the sum 1
 
     def first_per_class(self, count: int) -> SourceSet:
         """The first `count` samples of each class, in the same order; all of a class that has fewer."""
@@ -46,7 +48,8 @@ class SourceSet:
         rank = np.empty(len(self.labels), np.int64)
         rank[by_class] = np.arange(len(by_class)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         kept = rank < count
-        return replace(self, samples=self.samples[kept], labels=self.labels[kept])
+        soft = None if self.soft_labels is None else self.soft_labels[kept]
+        return replace(self, samples=self.samples[kept], labels=self.labels[kept], soft_labels=soft)
 
     def float_samples(self) -> np.ndarray:
         """float32 samples in `space`, rounded where they are finer. RddInputError beyond the range of float32."""
@@ -100,19 +103,31 @@ def make_source(
     num_classes: int | None = None,
     class_names: Sequence[str] = (),
     hard_labels: bool | None = False,
+    soft_labels: Any = None,
+    temperature: float | None = None,
 ) -> SourceSet:
     """Samples (n, channels, height, width) and integer labels (n,), of numpy, torch or anything that numpy takes.
 
     The result does not depend on byte order, strides, gradients or device. Integers are 0..65535. `space` is needed
-    but for uint8, which are pixels; `divisor` for integers but 8-bit pixels. With `hard_labels`, labels are soft ones
-    (n, classes), of which the largest entry of each row counts; None takes either. Raises RddInputError.
+    but for uint8, which are pixels; `divisor` for integers but 8-bit pixels. Labels (n, classes) are soft ones: of
+    probabilities, or of logits if a `temperature` is stated, by which they are divided before the softmax; the class
+    of a sample is then the first of its largest entries, or what integer labels beside `soft_labels` say. With
+    `hard_labels`, only the largest entry of each row is kept; None does so where they are no probabilities. Raises
+    RddInputError.
     """
     values = _checked_samples(native_array(samples, "samples"))
     names = tuple(class_names)
     numbers = native_array(labels, "labels")
-    soft = numbers.ndim == SOFT_DIMENSIONS or bool(hard_labels)
-    if soft:
-        numbers, num_classes = _largest_entries(numbers, num_classes, allowed=hard_labels is not False)
+    entries = numbers if numbers.ndim == SOFT_DIMENSIONS else None
+    if soft_labels is not None:
+        if entries is not None:
+            raise RddInputError(f"labels: shape {numbers.shape} beside soft labels, one integer a sample expected")
+        entries = native_array(soft_labels, "soft labels")
+    request = _SoftRequest(num_classes, hard_labels, temperature, beside=soft_labels is not None)
+    soft, remarks = _soft_labels(entries, numbers.shape, request)
+    if entries is not None:
+        num_classes = entries.shape[1]
+        numbers = numbers if soft_labels is not None else entries.argmax(axis=1)
     classes = _checked_labels(numbers, len(values), num_classes, len(names))
     if names:
         try:
@@ -124,8 +139,9 @@ def make_source(
     if space.kind == "standardised" and not len(space.mean) == len(space.std) == channels:
         counts = f"{len(space.mean)} means and {len(space.std)} standard deviations"
         raise RddInputError(f"space: {counts} for samples of {channels} channels")
-    remarks = (f"soft labels of {num_classes} numbers each: only the largest one is kept",) if soft else ()
-    return SourceSet(values, classes[0], classes[1], names, space, divisor, remarks=remarks)
+    if soft is not None and len(soft) != len(values):
+        raise RddInputError(f"soft labels: {len(soft)} for {len(values)} samples")
+    return SourceSet(values, classes[0], classes[1], names, space, divisor, remarks=remarks, soft_labels=soft)
 
 
 def native_array(values: Any, name: str) -> np.ndarray:
@@ -163,26 +179,83 @@ def _checked_samples(array: np.ndarray) -> np.ndarray:
     return array if array.dtype == np.uint8 else array.astype(np.uint16)
 
 
-def _largest_entries(labels: np.ndarray, num_classes: int | None, *, allowed: bool) -> tuple[np.ndarray, int]:
-    """int64 place of the largest entry of each row of soft labels, and the length of a row."""
-    if labels.ndim != SOFT_DIMENSIONS:
-        raise RddInputError(f"labels: shape {labels.shape}, no soft labels; --hard-labels has nothing to do")
-    if not allowed:
-        raise RddInputError(
-            f"labels: shape {labels.shape}, soft labels, which a file cannot hold yet; --hard-labels keeps the "
-            "largest entry of each and drops the rest"
-        )
-    classes = labels.shape[1]
-    if classes < MIN_SOFT_CLASSES or classes != (num_classes or classes):
+@dataclass(frozen=True)
+class _SoftRequest:
+    """What is known about soft labels: arguments of `make_source`, and whether integer labels stand beside them."""
+
+    num_classes: int | None
+    hard_labels: bool | None
+    temperature: float | None
+    beside: bool
+
+
+def _soft_labels(
+    entries: np.ndarray | None, shape: tuple[int, ...], request: _SoftRequest
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """float64 probabilities of soft labels, if there are any and they are kept; and remarks on what is done."""
+    temperature = request.temperature
+    if entries is None:
+        for option, value in (("hard-labels", request.hard_labels or None), ("temperature", temperature)):
+            if value is not None:
+                raise RddInputError(f"labels: shape {shape}, no soft labels; --{option} has nothing to do")
+        return None, ()
+    _check_entries(entries, request.num_classes)
+    kept = f"soft labels of {entries.shape[1]} numbers each"
+    if request.hard_labels:
+        return None, (f"{kept}: only the {_hard_choice(entries, request)} kept",)
+    if temperature is not None:
+        if not temperature > 0:
+            raise RddInputError(f"temperature: {temperature}, expected a number above 0")
+        with np.errstate(all="ignore"):  # what overflows is refused as not finite
+            soft = softmax(entries, temperature)
+        if not np.isfinite(soft).all():
+            raise RddInputError(f"temperature: {temperature:g} is too small for these logits")
+        return soft, (f"{kept}: the softmax of logits over {temperature:g}",)
+    problem = _no_probabilities(entries)
+    if problem is None:
+        exact = entries.astype(np.float64)
+        return exact / exact.sum(axis=1, keepdims=True), ()
+    if request.hard_labels is None:
+        return None, (f"{kept}, no probabilities: only the {_hard_choice(entries, request)} kept",)
+    raise RddInputError(
+        f"{problem}; of logits, say what they are divided by before the softmax (--temperature, e.g. 1); of other "
+        "numbers, --hard-labels keeps the largest of each label and drops the rest"
+    )
+
+
+def _check_entries(entries: np.ndarray, num_classes: int | None) -> None:
+    """Raises RddInputError for soft labels of a wrong shape, or with what is no number."""
+    classes = entries.shape[1] if entries.ndim == SOFT_DIMENSIONS else 0
+    if classes < MIN_SOFT_CLASSES or classes != (num_classes or classes) or not len(entries):
         expected = f"{num_classes}" if num_classes else f"at least {MIN_SOFT_CLASSES}"
-        raise RddInputError(f"labels: shape {labels.shape}, {classes} entries a row, {expected} expected")
-    _refuse_values(labels, ~np.isfinite(labels), "it has no place in an order", "labels")
-    largest = labels.max(axis=1, keepdims=True)
-    tied = (labels == largest).sum(axis=1) > 1
+        raise RddInputError(f"labels: shape {entries.shape}, {classes} entries a row, {expected} expected")
+    _refuse_values(entries, ~np.isfinite(entries), "it has no place in an order", "labels")
+
+
+def _hard_choice(entries: np.ndarray, request: _SoftRequest) -> str:
+    """What is kept of soft labels that are not; a class that is one of several must not be chosen silently."""
+    if request.beside:
+        return "class beside them is"
+    largest = entries.max(axis=1, keepdims=True)
+    tied = (entries == largest).sum(axis=1) > 1
     if tied.any():
         index = int(np.argmax(tied))
         raise RddInputError(f"labels: the largest entry of label {index}, {largest[index, 0]}, occurs more than once")
-    return labels.argmax(axis=1), classes
+    return "largest one is"
+
+
+def _no_probabilities(entries: np.ndarray) -> str | None:
+    """Why these rows are no probabilities of classes; None where they are."""
+    negative = entries < 0
+    if negative.any():
+        place = tuple(np.argwhere(negative)[0].tolist())
+        return f"labels: the value at {list(place)} is {entries[place]:.6g}, no probability"
+    sums = entries.sum(axis=1, dtype=np.float64)
+    wrong = np.abs(sums - 1) > SUM_TOLERANCE
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        return f"labels: label {index} adds up to {sums[index]:.6g}, probabilities to 1"
+    return None
 
 
 def _checked_labels(

@@ -24,6 +24,7 @@ from rducodec.interop.space import space_fields, space_of_json
 
 SAMPLE_KEYS = ("samples", "images", "x")
 LABEL_KEYS = ("labels", "y")
+SOFT_KEY = "soft_labels"  # probabilities beside integer labels
 SPACE_KEY = "space"  # JSON text, as the writers below leave it
 _SAFETENSORS_TYPES = {
     **{f"U{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
@@ -108,9 +109,9 @@ def read_npz(path: Path, **options: Any) -> SourceSet:
     """Samples and labels of a numpy archive; pickled objects are refused. Options of `make_source`."""
     with open_npz(path) as archive:
         samples, labels = (archive[name] for name in _wanted(archive))
-        space = archive.get(SPACE_KEY)
+        space, soft = archive.get(SPACE_KEY), archive.get(SOFT_KEY)
     with naming(path):
-        return _source(samples, labels, None if space is None else str(space), options)
+        return _source(samples, labels, None if space is None else str(space), options | {SOFT_KEY: soft})
 
 
 def plain(value: Any) -> Any:
@@ -125,6 +126,7 @@ def read_pt(path: Path, **options: Any) -> SourceSet:
             raise RddInputError(f"holds {told(content)}, a dict with samples and labels expected")
         samples, labels = (plain(content[name]) for name in _wanted(content))
         space = content.get(SPACE_KEY)
+        options = options | {SOFT_KEY: plain(content.get(SOFT_KEY))}
         return _source(samples, labels, space if isinstance(space, str) else None, options)
 
 
@@ -141,7 +143,8 @@ def read_safetensors(path: Path, **options: Any) -> SourceSet:
         raise RddInputError(f"{path}: cannot be read as a .safetensors file: {error}") from error
     with naming(path):
         samples, labels = (_safetensors_array(name, tensors[name]) for name in _wanted(tensors))
-        return _source(samples, labels, metadata.get(SPACE_KEY), options)
+        soft = _safetensors_array(SOFT_KEY, tensors[SOFT_KEY]) if SOFT_KEY in tensors else None
+        return _source(samples, labels, metadata.get(SPACE_KEY), options | {SOFT_KEY: soft})
 
 
 def _safetensors_array(name: str, tensor: dict[str, Any]) -> np.ndarray:
@@ -153,22 +156,22 @@ def _safetensors_array(name: str, tensor: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(data, _SAFETENSORS_TYPES[tensor["dtype"]]).reshape(shape)
 
 
-def _write_npz(stream: BinaryIO, samples: np.ndarray, labels: np.ndarray, space: str) -> None:
-    np.savez(stream, samples=samples, labels=labels, space=np.array(space))
+def _write_npz(stream: BinaryIO, arrays: dict[str, np.ndarray], space: str) -> None:
+    np.savez(stream, **arrays, space=np.array(space))  # type: ignore[arg-type] # a name may be that of an option
 
 
-def _write_pt(stream: BinaryIO, samples: np.ndarray, labels: np.ndarray, space: str) -> None:
+def _write_pt(stream: BinaryIO, arrays: dict[str, np.ndarray], space: str) -> None:
     torch = optional_module("torch", "writing .pt files")
-    content = {"samples": torch.from_numpy(samples), "labels": torch.from_numpy(labels), SPACE_KEY: space}
-    torch.save(content, stream)
+    content = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    torch.save(content | {SPACE_KEY: space}, stream)
 
 
-def _write_safetensors(stream: BinaryIO, samples: np.ndarray, labels: np.ndarray, space: str) -> None:
+def _write_safetensors(stream: BinaryIO, arrays: dict[str, np.ndarray], space: str) -> None:
     save = optional_module("safetensors.numpy", "writing .safetensors files").save
-    stream.write(save({"samples": samples, "labels": labels}, metadata={SPACE_KEY: space}))
+    stream.write(save(arrays, metadata={SPACE_KEY: space}))
 
 
-_WRITERS: dict[str, tuple[str | None, Callable[[BinaryIO, np.ndarray, np.ndarray, str], None]]] = {
+_WRITERS: dict[str, tuple[str | None, Callable[[BinaryIO, dict[str, np.ndarray], str], None]]] = {
     ".npz": (None, _write_npz),
     ".pt": ("torch", _write_pt),
     ".safetensors": ("safetensors", _write_safetensors),
@@ -184,7 +187,18 @@ def check_writable(suffix: str) -> None:
 
 
 def write_tensors(
-    stream: BinaryIO, suffix: str, samples: np.ndarray, labels: np.ndarray, space: ValueSpace | None
+    stream: BinaryIO,
+    suffix: str,
+    samples: np.ndarray,
+    labels: np.ndarray,
+    space: ValueSpace | None,
+    soft_labels: np.ndarray | None = None,
 ) -> None:
-    """A file with `samples` (float32), `labels` (int64) and `space` (JSON text), of the kind that `suffix` says."""
-    _WRITERS[suffix][1](stream, samples, np.ascontiguousarray(labels), json.dumps(space_fields(space)))
+    """A file with `samples` (float32), `labels` (int64) and `space` (JSON text), of the kind that `suffix` says.
+
+    `soft_labels` (float32), where there are any, stand beside them.
+    """
+    arrays = {"samples": samples, "labels": np.ascontiguousarray(labels)}
+    if soft_labels is not None:
+        arrays[SOFT_KEY] = np.ascontiguousarray(soft_labels)
+    _WRITERS[suffix][1](stream, arrays, json.dumps(space_fields(space)))

@@ -58,11 +58,88 @@ def test_round_trip_through_tensors_keeps_the_space(tmp_path):
 
 
 def test_notes_about_the_source_do_not_disturb_the_json(tmp_path):
-    np.savez(tmp_path / "a.npz", x=np.zeros((2, 1, 2, 2), np.uint8), y=np.eye(2))
+    np.savez(tmp_path / "a.npz", x=np.zeros((2, 1, 2, 2), np.uint8), y=2 * np.eye(2))
     assert "--hard-labels" in refused(7, "encode", tmp_path / "a.npz", tmp_path / "a.rdd", "--profile", "raw")
     outcome = run("encode", tmp_path / "a.npz", tmp_path / "a.rdd", "--profile", "raw", "--hard-labels", "--json")
     assert outcome.json["num_samples"] == 2
     assert outcome.err == "note: soft labels of 2 numbers each: only the largest one is kept\n"
+
+
+SOFT = np.random.default_rng(8).dirichlet([0.5] * 3, 6)
+
+
+def soft_file(path: Path, labels: np.ndarray = SOFT) -> Path:
+    np.savez(path, x=np.arange(24, dtype=np.uint8).reshape(6, 1, 2, 2), y=labels)
+    return path
+
+
+def test_soft_labels_are_kept_within_an_error(tmp_path):
+    source = soft_file(tmp_path / "a.npz")
+    for arguments, error in (([], 2**-8), (["--label-error", "0.01"], 0.01), (["--label-error", "1e-6"], 1e-6)):
+        found = run("encode", source, tmp_path / "a.rdd", "--profile", "raw", "--keep-order", "--json", *arguments).json
+        dataset = rducodec.read(tmp_path / "a.rdd")
+        assert dataset.labels.tolist() == SOFT.argmax(axis=1).tolist()
+        assert dataset.label_counts is not None
+        assert np.abs(dataset.label_counts / found["soft_labels"]["total"] - SOFT).max() <= error
+        assert found["soft_labels"]["error"] <= error
+        assert found["soft_labels"]["total"] == dataset.label_total
+
+
+def test_soft_labels_within_a_number_of_bits(tmp_path):
+    source = soft_file(tmp_path / "a.npz")
+    found = run("encode", source, tmp_path / "a.rdd", "--profile", "raw", "--label-bits", 40, "--json").json
+    finer = run("encode", source, tmp_path / "b.rdd", "--profile", "raw", "--label-bits", 60, "--json").json
+    assert found["soft_labels"]["bits_per_label"] <= 40
+    assert found["soft_labels"]["total"] < finer["soft_labels"]["total"]
+    assert "at least" in refused(7, "encode", source, tmp_path / "c.rdd", "--profile", "raw", "--label-bits", 0.5)
+
+
+def test_largest_of_soft_labels(tmp_path):
+    source = soft_file(tmp_path / "a.npz")
+    outcome = run("encode", source, tmp_path / "a.rdd", "--profile", "raw", "--label-top", 2, "--keep-order")
+    assert outcome.err == "note: of each soft label the 2 largest are kept, scaled to 1\n"
+    decoded = rducodec.read(tmp_path / "a.rdd").soft_labels
+    assert decoded is not None
+    kept = np.where(SOFT.min(axis=1, keepdims=True) < SOFT, SOFT, 0)
+    assert np.abs(decoded - kept / kept.sum(axis=1, keepdims=True)).max() <= 2**-8
+
+
+def test_soft_labels_come_back(tmp_path):
+    run("encode", soft_file(tmp_path / "a.npz"), tmp_path / "a.rdd", "--profile", "raw", "--keep-order")
+    first = rducodec.read(tmp_path / "a.rdd")
+    for suffix in (".npz", ".safetensors"):
+        back = tmp_path / f"back{suffix}"
+        assert run("decode", tmp_path / "a.rdd", back).code == 0
+        assert run("encode", back, tmp_path / "b.rdd", "--profile", "raw", "--keep-order").code == 0
+        again = rducodec.read(tmp_path / "b.rdd")
+        assert again.label_counts is not None
+        assert first.label_counts is not None
+        assert np.array_equal(again.label_counts, first.label_counts)
+        assert again.labels.tolist() == first.labels.tolist()
+    outcome = run("encode", back, tmp_path / "c.rdd", "--profile", "raw", "--hard-labels")
+    assert outcome.err == "note: soft labels of 3 numbers each: only the class beside them is kept\n"
+    assert rducodec.read(tmp_path / "c.rdd").soft_labels is None
+    outcome = run("decode", tmp_path / "a.rdd", tmp_path / "images")
+    assert outcome.err == "note: layout imagefolder has no place for the soft labels of the file: classes only\n"
+
+
+def test_options_of_soft_labels_without_any(tmp_path):
+    image_folder(tmp_path / "birds", channels=1)
+    for option in ("--label-error", "--label-bits", "--label-top"):
+        arguments = ("encode", tmp_path / "birds", tmp_path / "a.rdd", "--profile", "raw", option, 1)
+        assert f"{option} has no meaning without soft labels" in refused(2, *arguments)
+    both = ("--label-error", 0.1, "--label-bits", 9)
+    assert "one of them" in refused(2, "encode", tmp_path / "birds", tmp_path / "a.rdd", *both)
+    assert "temperature" in refused(
+        7,
+        "encode",
+        soft_file(tmp_path / "a.npz", np.arange(6) % 3),
+        tmp_path / "a.rdd",
+        "--profile",
+        "raw",
+        "--temperature",
+        1,
+    )
 
 
 def test_texts_and_json(tmp_path):

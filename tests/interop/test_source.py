@@ -153,7 +153,7 @@ def test_constants_must_fit_the_channels():
         ([0, 1, 2, 65535], "label 3 is 65535"),
         ([0.0, 1.0, 1.0, 2.0], "integers expected"),
         ([True, False, True, True], "numbers expected"),
-        (np.eye(4), "soft labels"),
+        (2 * np.eye(4), "label 0 adds up to 2, probabilities to 1"),
         (np.array([0, 1, None, 2]), "numbers expected"),
     ],
 )
@@ -212,6 +212,27 @@ def test_soft_labels_become_hard_where_that_is_wanted():
     assert source.labels.tolist() == [1, 0, 2, 1]
     assert source.num_classes == 3
     assert "only the largest" in source.remarks[0]
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), 1e-308])
+def test_temperature_out_of_range(temperature):
+    with pytest.raises(RddInputError, match="temperature"):
+        make_source(CLEAN, [[1.0, 20.0]] * 4, space=PIXELS, temperature=temperature)
+
+
+def test_soft_labels_beside_others():
+    soft = np.array([[0.5, 0.5]] * 4, np.float16)
+    source = make_source(CLEAN, [1, 0, 1, 1], space=PIXELS, soft_labels=soft)
+    assert source.labels.tolist() == [1, 0, 1, 1]
+    assert source.soft_labels is not None
+    assert source.soft_labels.tolist() == soft.tolist()
+    first = source.first_per_class(1)
+    assert first.soft_labels is not None
+    assert first.soft_labels.shape == (2, 2)
+    with pytest.raises(RddInputError, match="beside soft labels"):
+        make_source(CLEAN, soft, space=PIXELS, soft_labels=soft)
+    with pytest.raises(RddInputError, match="3 for 4 samples"):
+        make_source(CLEAN, [1, 0, 1, 1], space=PIXELS, soft_labels=soft[:3])
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from rducodec.bitstream.header import ValueSpace
 from rducodec.errors import RddInputError
 from rducodec.interop.layouts.layout import COMMON_SETS, PIXELS, Layout, Request, finish, named_space, tensor
 from rducodec.interop.pickles import StoredTensor, open_torch_file
-from rducodec.interop.source import SourceSet
+from rducodec.interop.source import SOFT_DIMENSIONS, SourceSet
 from rducodec.interop.space import parse_space
 
 IMAGES = re.compile(r"images_(?P<zca>zca_)?(?P<tag>.+)\.pt")
+DATM_TEMPERATURE = 1.0
 _ITERATION = re.compile(r"best|[0-9]+")
 _ERROR = re.compile(r"[0-9]*\.[0-9]+(e-?[0-9]+)?|[0-9]+\.?e-?[0-9]+", re.IGNORECASE)
 # Files beside the images that tell a layout from its relatives.
@@ -78,11 +79,17 @@ def whitening_hint(path: Path) -> str:
     return f"{reconstructed[0].name} beside it says zca:TEXT" if reconstructed else _WHITENED
 
 
-def _read(path: Path, request: Request, *, hint: str, remarks: Sequence[str] = ()) -> SourceSet:
+def _read(
+    path: Path, request: Request, *, hint: str, remarks: Sequence[str] = (), temperature: float | None = None
+) -> SourceSet:
+    """Images and the labels beside them; two-dimensional ones are logits if the layout has a `temperature`."""
     labels = path.with_name(f"labels_{tag_of(path)}.pt")
     if not labels.is_file():
         raise RddInputError(f"{path}: no {labels.name} beside it")
-    source = finish(path, read_tensor(path), read_tensor(labels), request.source_options(), hint)
+    numbers, options = read_tensor(labels), request.source_options()
+    if numbers.ndim == SOFT_DIMENSIONS and not request.hard_labels:
+        options["temperature"] = request.temperature or temperature
+    source = finish(path, read_tensor(path), numbers, options, hint)
     return replace(source, remarks=(*source.remarks, *remarks), files=(path, labels))
 
 
@@ -106,9 +113,12 @@ def _learned_rate(path: Path) -> list[str]:
 
 
 def read_datm(path: Path, request: Request) -> SourceSet:
-    """Difficulty-aligned trajectory matching (Guo et al. 2024): labels are logits, the learning rate is learned."""
+    """Difficulty-aligned trajectory matching (Guo et al. 2024): labels are logits, the learning rate is learned.
+
+    Its loss takes the softmax of the labels as they are: temperature 1.
+    """
     remarks = [*family_remarks(request.space), *_learned_rate(path)]
-    source = _read(path, request, hint=whitening_hint(path), remarks=remarks)
+    source = _read(path, request, hint=whitening_hint(path), remarks=remarks, temperature=DATM_TEMPERATURE)
     return replace(source, files=(*source.files, *marks_of(path, "datm")))
 
 

@@ -19,7 +19,7 @@ from rducodec.interop.layouts.layout import PIXELS
 from rducodec.interop.space import describe_space, space_spec
 from rducodec.interop.tensors import check_writable, optional_module, write_tensors
 
-Write = Callable[[BinaryIO, np.ndarray, np.ndarray, ValueSpace | None], None]
+Write = Callable[[BinaryIO, np.ndarray, np.ndarray, ValueSpace | None, np.ndarray | None], None]
 WriteFolder = Callable[[Path, np.ndarray, np.ndarray], None]
 
 
@@ -36,6 +36,7 @@ class Export:
     write: Write | None = None
     write_folder: WriteFolder | None = None
     remark: Callable[[ValueSpace | None], str] | None = None  # what a user needs for reading it back
+    has_soft_labels: bool = False  # beside the hard ones
 
 
 def _torch_file(content: Any) -> bytes:
@@ -59,7 +60,7 @@ def _write_idc(folder: Path, samples: np.ndarray, labels: np.ndarray) -> None:
     (folder / "data.pt").write_bytes(_torch_file(_tensors(samples, labels)))
 
 
-def _write_dc(stream: BinaryIO, samples: np.ndarray, labels: np.ndarray, _: ValueSpace | None) -> None:
+def _write_dc(stream: BinaryIO, samples: np.ndarray, labels: np.ndarray, *_: object) -> None:
     stream.write(_torch_file({DATA: [_tensors(samples, labels)], ACCURACIES: {}}))
 
 
@@ -95,10 +96,12 @@ def _space_remark(space: ValueSpace | None) -> str:
 def _file(suffix: str) -> Export:
     """The plain file of tensors of this suffix, which states its value space."""
 
-    def write(stream: BinaryIO, samples: np.ndarray, labels: np.ndarray, space: ValueSpace | None) -> None:
-        write_tensors(stream, suffix, samples, labels, space)
+    def write(
+        stream: BinaryIO, samples: np.ndarray, labels: np.ndarray, space: ValueSpace | None, soft: np.ndarray | None
+    ) -> None:
+        write_tensors(stream, suffix, samples, labels, space, soft)
 
-    return Export(suffix[1:], lambda *_: check_writable(suffix), suffix, write)
+    return Export(suffix[1:], lambda *_: check_writable(suffix), suffix, write, has_soft_labels=True)
 
 
 EXPORTS: dict[str, Export] = {

@@ -76,7 +76,9 @@ def read_idc(path: Path, request: Request) -> SourceSet:
     order = np.argsort(labels, kind="stable")
     remark = f"{len(stored.samples)} images of {factor} x {factor} samples, brought to full size"
     samples = decode(stored.samples, factor)[order]
-    return replace(stored, samples=samples, labels=labels[order], remarks=(*stored.remarks, remark))
+    soft = None if stored.soft_labels is None else np.tile(stored.soft_labels, (factor * factor, 1))[order]
+    remarks = (*stored.remarks, remark)
+    return replace(stored, samples=samples, labels=labels[order], soft_labels=soft, remarks=remarks)
 
 
 LAYOUTS = (

@@ -23,13 +23,14 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Request:
-    """What a user says about a source; None where nothing was said. The first five are those of `make_source`."""
+    """What a user says about a source; None where nothing was said. All but SPECIAL are those of `make_source`."""
 
     space: ValueSpace | None = None
     divisor: int | None = None
     num_classes: int | None = None
     class_names: Sequence[str] = ()
     hard_labels: bool | None = False  # None: soft labels or hard ones, for those who only count
+    temperature: float | None = None  # labels are logits; what they are divided by before the softmax
     experiment: int | None = None  # which one of a file, from 0
     factor: int | None = None  # an image holds factor x factor samples
     size: tuple[int, int] | None = None  # height, width

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 
 from rducodec.errors import RddInputError
 from rducodec.interop import read_source
-from tests.cli.command import refused
 from tests.interop.layouts.common import CIFAR10, LABELS, check_file, pair, save
 
+SOFT = np.random.default_rng(7).normal(size=(6, 3)).astype(np.float32)
 LOGITS = np.random.default_rng(6).normal(size=(6, 3)).astype(np.float32)
 LOGITS[np.arange(6), LABELS] += 10
 
@@ -27,11 +28,20 @@ def test_file(tmp_path):
     assert "--recipe lr=0.0125" in outcome.err
 
 
-def test_soft_labels_are_not_lost_silently(tmp_path):
-    folder = files(tmp_path / "run")
-    message = refused(7, "encode", folder, tmp_path / "a.rdd", "--space", "standardised:cifar10")
-    assert "labels: shape (6, 3), soft labels, which a file cannot hold yet; --hard-labels" in message
-    assert not (tmp_path / "a.rdd").exists()
+def test_soft_labels_are_kept(tmp_path):
+    folder, logits = files(tmp_path / "run", SOFT), SOFT.astype(np.float64)
+    outcome = check_file(folder, "--space", "standardised:cifar10", space=CIFAR10, labels=SOFT.argmax(axis=1))
+    assert "note: soft labels of 3 numbers each: the softmax of logits over 1" in outcome.err
+    with np.load(tmp_path / "decoded.npz") as arrays:
+        decoded = arrays["soft_labels"]
+    expected = np.array([[math.exp(x) / sum(math.exp(y) for y in row) for x in row] for row in logits])
+    assert np.abs(decoded - expected).max() <= 2**-8
+
+
+def test_temperature_that_is_stated(tmp_path):
+    source = read_source(files(tmp_path, SOFT), space=CIFAR10, temperature=2.0)
+    assert source.soft_labels is not None
+    assert source.soft_labels[0, 0] / source.soft_labels[0, 1] == pytest.approx(math.exp((SOFT[0, 0] - SOFT[0, 1]) / 2))
 
 
 def test_layout_and_classes(tmp_path):

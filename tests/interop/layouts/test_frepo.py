@@ -28,6 +28,7 @@ def test_file(tmp_path):
 
 def test_learned_labels_are_not_lost_silently(tmp_path):
     message = refused(7, "encode", archive(tmp_path / "a.npz"), tmp_path / "a.rdd", "--profile", "raw")
+    assert "no probability" in message
     assert "--hard-labels" in message
 
 

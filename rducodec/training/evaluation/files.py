@@ -43,7 +43,7 @@ class PreparedFile:
 
     file: SampleFile
     samples: NDArray[np.float32]  # (N, C, H, W)
-    labels: NDArray[np.int64]  # (N,), classes of the data
+    labels: NDArray[np.int64] | NDArray[np.float32]  # (N,), classes of the data; soft ones (N, K), probabilities
     space: SampleSpace  # from pixels to the values of `samples`
     remarks: tuple[str, ...]
 
@@ -86,21 +86,28 @@ def check_fits(file: SampleFile, data: LabelledImages) -> None:
         raise RddInputError(f"{header.num_classes} classes, but the data has {data.num_classes}")
 
 
-def labels_in(file: SampleFile, data: LabelledImages) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels of the samples as numbers of the data's classes, and what to say about it.
+def labels_in(
+    file: SampleFile, data: LabelledImages
+) -> tuple[NDArray[np.int64] | NDArray[np.float32], tuple[str, ...]]:
+    """Labels of the samples as numbers of the data's classes, soft ones where there are any, and what to say about it.
 
     Where both name the same classes in another order, names decide. Names that differ otherwise are only told: data
     sets are named in many ways.
     """
-    names, labels = file.dataset.header.texts.class_names, file.dataset.labels
-    if not names or names == data.class_names:
-        return labels, ()
-    if sorted(names) == sorted(data.class_names):
-        place = np.array([data.class_names.index(name) for name in names], np.int64)
-        return place[labels], ("classes are in another order than in the data: matched by name",)
-    first = next(i for i, pair in enumerate(zip(names, data.class_names, strict=True)) if pair[0] != pair[1])
-    remark = f"class {first} is {names[first]!r} in the file and {data.class_names[first]!r} in the data"
-    return labels, (f"{remark}: taken as the same",)
+    names, soft = file.dataset.header.texts.class_names, file.dataset.soft_labels
+    place = np.arange(data.num_classes)
+    remarks = () if soft is None else ("trained on its soft labels",)
+    if names and names != data.class_names:
+        if sorted(names) == sorted(data.class_names):
+            place = np.array([data.class_names.index(name) for name in names], np.int64)
+            remarks += ("classes are in another order than in the data: matched by name",)
+        else:
+            first = next(i for i, pair in enumerate(zip(names, data.class_names, strict=True)) if pair[0] != pair[1])
+            remark = f"class {first} is {names[first]!r} in the file and {data.class_names[first]!r} in the data"
+            remarks += (f"{remark}: taken as the same",)
+    if soft is None:
+        return place[file.dataset.labels], remarks
+    return soft[:, np.argsort(place)], remarks
 
 
 def space_of(

@@ -20,11 +20,12 @@ DATA = bars(30)
 VALUES = np.random.default_rng(0).normal(size=(6, 1, 8, 8)).astype(np.float32)
 
 
-def sample_file(folder: Path, *, counts: tuple[int, ...] = (1, 2, 3), **fields: Any) -> SampleFile:
+def sample_file(
+    folder: Path, *, counts: tuple[int, ...] = (1, 2, 3), soft: rducodec.SoftLabels | None = None, **fields: Any
+) -> SampleFile:
     path = folder / "a.rdd"
-    path.write_bytes(
-        rducodec.pack_raw(VALUES, rducodec.Labels(np.array(counts)), rducodec.RawConfig(True, 32), **fields)
-    )
+    labels = rducodec.Labels(np.array(counts), soft=soft)
+    path.write_bytes(rducodec.pack_raw(VALUES, labels, rducodec.RawConfig(True, 32), **fields))
     return open_file(path)
 
 
@@ -57,6 +58,20 @@ def test_names_of_classes(tmp_path: Path, names: tuple[str, ...], expected: list
     assert labels.tolist() == expected
     assert remark in " ".join(remarks)
     assert bool(remarks) == bool(remark)
+
+
+def test_soft_labels_follow_the_names(tmp_path: Path) -> None:
+    soft = rducodec.SoftLabels(
+        4, np.array([[4, 0, 0], [0, 3, 1], [1, 2, 1], [0, 0, 4], [0, 1, 3], [0, 2, 2]], np.int32)
+    )
+    labels, _ = labels_in(sample_file(tmp_path, soft=soft), DATA)
+    assert np.array_equal(labels, soft.counts / 4)
+    labels, remarks = labels_in(
+        sample_file(tmp_path, soft=soft, texts=Texts(class_names=("bottom", "top", "middle"))), DATA
+    )
+    columns = [("bottom", "top", "middle").index(name) for name in DATA.class_names]
+    assert np.array_equal(labels, soft.counts[:, columns] / 4)
+    assert len(remarks) == 2
 
 
 def test_spaces_of_headers(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 import rducodec
 from rducodec import Rate, Texts
+from rducodec.bitstream.header import MAX_INDEX_BITS
 from rducodec.encoder import (
     encode_latent_source,
     encode_pool,
@@ -31,7 +32,8 @@ from rducodec_cli.progress import progress, training_progress
 from rducodec_cli.terminal import amount, print_json, shown
 
 _LATENT_ONLY = ("decoder", "entropy", "steps", "lmbda", "max_mse", "target_bpc", "seed", "device", "checkpoint")
-_NOT_OF_POOLS = ("profile", "divisor", "spc", "slice_size", "keep_order", *(set(_LATENT_ONLY) - {"max_mse"}))
+_RAW_ONLY = ("bits",)
+_NOT_OF_POOLS = ("profile", "bits", "divisor", "spc", "slice_size", "keep_order", *(set(_LATENT_ONLY) - {"max_mse"}))
 _OF_LAYOUTS = ("layout", "experiment", "factor", "size", "w0", "hard_labels", "temperature")
 _OF_SOFT_LABELS = ("label_error", "label_bits", "label_top")
 
@@ -112,13 +114,19 @@ def _pool_file(pool: Pool, settings: dict[str, Any], texts: Texts) -> tuple[byte
     type=click.Choice(["latent", "raw"]),
     default="latent",
     show_default=True,
-    help="latent: trained networks and latents, lossy. raw: every value kept.",
+    help="latent: trained networks and latents, lossy. raw: every value kept, or with --bits the nearest of few.",
 )
 @options.source
 @options.size
 @click.option("--class-names", metavar="A,B,...", help="Names of the classes of tensors, separated by commas.")
 @click.option("--spc", type=click.IntRange(min=1), metavar="N", help="Only the first so many samples of each class.")
 @click.option("--slice-size", type=click.IntRange(min=1), metavar="N", help="Most samples a slice.  [default: 64]")
+@click.option(
+    "--bits",
+    type=click.IntRange(1, MAX_INDEX_BITS),
+    metavar="N",
+    help="With --profile raw: quantise to 2**N levels, learned from the samples of each slice.",
+)
 @click.option("--keep-order", is_flag=True, help="Keep the order of the source; else samples come class after class.")
 @click.option(
     "--decoder",
@@ -194,17 +202,13 @@ def encode(source: str, out: str, as_json: bool, **settings: Any) -> None:
         click.echo(f"note: of each soft label the {settings['label_top']} largest are kept, scaled to 1", err=True)
     texts = _texts(settings)
     if settings["profile"] == "raw":
-        data = encode_raw_source(
-            read,
-            slice_size=settings["slice_size"],
-            keep_order=settings["keep_order"],
-            texts=texts,
-            precision=_precision(settings),
-        )
+        places = {name: settings[name] for name in ("slice_size", "keep_order", "bits")}
+        data = encode_raw_source(read, texts=texts, precision=_precision(settings), **places)
     else:
         data = _latent_file(read, settings, texts)
     write_file(out, data, inputs=[source])
-    mse = 0.0 if settings["profile"] == "raw" else reconstruction_error(read, data)
+    lossless = settings["profile"] == "raw" and settings["bits"] is None
+    mse = 0.0 if lossless else reconstruction_error(read, data)
     _report(out, len(read.samples), rducodec.bpc(data), mse, "the source", as_json=as_json)
 
 
@@ -212,6 +216,8 @@ def _check_usage(settings: dict[str, Any]) -> None:
     """Options that would be without effect are refused."""
     if settings["profile"] == "raw":
         options.refuse_given(_LATENT_ONLY, "with --profile raw")
+    else:
+        options.refuse_given(_RAW_ONLY, "without --profile raw")
     if settings["label_error"] is not None and settings["label_bits"] is not None:
         raise click.UsageError("--label-error and --label-bits: one of them", click.get_current_context())
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import rducodec
-from rducodec import Dataset, LatentConfig, Limits
+from rducodec import Dataset, LatentConfig, LevelConfig, Limits
 from rducodec.bitstream.container import MAJOR, MINOR, PREFIX_BYTES
 from rducodec.interop.space import describe_space, space_fields
 from rducodec.rate import SoftLabelRate
@@ -44,7 +44,10 @@ def _profile(dataset: Dataset) -> dict[str, Any]:
     config = dataset.config
     if not isinstance(config, LatentConfig):
         kind = "float" if config.is_float else "integer"
-        return {"profile": "raw", "number_type": kind, "bits": config.bits, "divisor": config.divisor}
+        found = {"profile": "raw", "number_type": kind, "bits": config.bits, "divisor": config.divisor}
+        if isinstance(config, LevelConfig):
+            found |= {"index_bits": config.index_bits, "level_groups": config.groups}
+        return found
     return {
         "profile": "latent",
         "sample_frac_bits": config.sample_frac_bits,
@@ -99,7 +102,11 @@ def inspection(file: str, dataset: Dataset) -> dict[str, Any]:
 def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
     if found["profile"] == "raw":
         scale = f", divided by {found['divisor']}" if found["divisor"] > 1 else ""
-        return [("numbers", f"{found['bits']}-bit {found['number_type']}s{scale}, lossless")]
+        number_type = f"{found['bits']}-bit {found['number_type']}s"
+        if "index_bits" in found:
+            each = ", by channel" if found["level_groups"] > 1 else ""
+            return [("numbers", f"{number_type}, at most {1 << found['index_bits']} values a slice{each}")]
+        return [("numbers", f"{number_type}{scale}, lossless")]
     latents, entropy, decoder = found["latents"], found["entropy_network"], found["decoder_network"]
     grids = ", ".join(f"{h} x {w}" for h, w in latents["grids"])
     layers = " -> ".join(map(str, [len(latents["grids"]), *decoder["widths"], found["shape"][0]]))

@@ -1,6 +1,6 @@
 """rducodec: distilled datasets as small files with bit-exact samples. The format is specified in `spec/`."""
 
-from rducodec.bitstream.header import RawConfig, Texts, ValueSpace
+from rducodec.bitstream.header import LevelConfig, RawConfig, Texts, ValueSpace
 from rducodec.bitstream.limits import Limits
 from rducodec.errors import (
     RddChecksumError,
@@ -26,6 +26,7 @@ __all__ = [
     "Labels",
     "LatentConfig",
     "LatentSlice",
+    "LevelConfig",
     "Limits",
     "QuantizedTensor",
     "Rate",

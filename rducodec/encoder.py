@@ -11,22 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rducodec.bitstream.container import pack_container
-from rducodec.bitstream.header import Header, Texts, ValueSpace, pack_header
+from rducodec.bitstream.header import Header, LevelConfig, Texts, ValueSpace, pack_header
 from rducodec.digest import SLICE_CHECK_BYTES
 from rducodec.errors import RddInputError, RddVersionError
 from rducodec.interop.pool import SPACE, Pool
 from rducodec.interop.source import SourceSet
 from rducodec.labels import LabelPrecision, Labels, SoftLabels, pack_labels, soft_labels_of
+from rducodec.levels import quantize_levels
 from rducodec.model import LatentConfig
 from rducodec.quantization import DEFAULT_MAX_MSE, quantize, squared_error
 from rducodec.reader import Dataset
 from rducodec.shape import LatentShape, num_scales_for
-from rducodec.writer import pack_latent, pack_raw
+from rducodec.writer import pack_latent, pack_raw, slice_rows
 
 if TYPE_CHECKING:
     from rducodec.training import OverfitSettings
     from rducodec.training import Progress as TrainingProgress
 
+LEVEL_BITS = 16  # of a learned level: a float16 is much finer than the distance between 256 levels
+LEAST_SQUARED_ERROR = 1e-20  # an error of 0 has no logarithm
 SLICE_BYTES_GUESS = 1 << 14  # for the size of a header before its slices are known
 
 
@@ -72,25 +75,42 @@ def encode_raw_source(
     *,
     slice_size: int | None = None,
     keep_order: bool = False,
+    bits: int | None = None,
     texts: Texts | None = None,
     precision: LabelPrecision | None = None,
 ) -> bytes:
-    """The file of the raw profile: every sample kept exactly, soft labels with `precision`.
+    """The file of the raw profile. `slice_size` of None makes one slice a class.
 
-    `slice_size` of None makes one slice a class. Raises RddInputError.
+    Every sample is kept exactly; or, with `bits`, each value becomes the nearest of 2**bits levels, float16, that are
+    learned from the samples of its slice. Soft labels are kept with `precision`. Raises RddInputError.
     """
     labels = labels_of(source, keep_order=keep_order, precision=precision)
-    samples = source.raw_samples()
+    samples = source.raw_samples() if bits is None else source.float_samples()
     if labels.order is None:
         samples = samples[np.argsort(source.labels, kind="stable")]
-    return pack_raw(
-        samples,
-        labels,
-        source.raw_config(),
-        slice_size=slice_size,
-        space=source.space,
-        texts=_with_names(texts or Texts(), source),
-    )
+    fields: dict[str, Any] = {"space": source.space, "texts": _with_names(texts or Texts(), source)}
+    if bits is None:
+        return pack_raw(samples, labels, source.raw_config(), slice_size=slice_size, **fields)
+    return _quantized(samples, labels, bits, slice_size=slice_size, **fields)
+
+
+def _quantized(samples: np.ndarray, labels: Labels, bits: int, *, slice_size: int | None, **fields: Any) -> bytes:
+    """The better file of levels for all channels and levels for each.
+
+    A bit a value divides the squared error by four, so files are compared by bits + values * log2(error) / 2.
+    """
+    best: tuple[float, bytes] = (np.inf, b"")
+    for groups in sorted({1, samples.shape[1]}):
+        config = LevelConfig(is_float=True, bits=LEVEL_BITS, index_bits=bits, groups=groups)
+        rounded = np.empty(samples.shape, np.float16)
+        for rows in slice_rows(labels, slice_size):
+            rounded[rows] = quantize_levels(samples[rows], config)
+        data = pack_raw(rounded, labels, config, slice_size=slice_size, **fields)
+        error = max(float(np.square(rounded.astype(np.float64) - samples).mean()), LEAST_SQUARED_ERROR)
+        cost = 8 * len(data) + samples.size * np.log2(error) / 2
+        if cost < best[0]:
+            best = (cost, data)
+    return best[1]
 
 
 def plan_latent(

@@ -7,8 +7,10 @@ from itertools import product
 import numpy as np
 
 from rducodec.bitstream import zstd
-from rducodec.bitstream.header import RawConfig
+from rducodec.bitstream.header import LevelConfig, RawConfig
 from rducodec.errors import RddFormatError
+from rducodec.levels import after_levels, join_levels, read_levels, split_levels
+from rducodec.pixels import METHOD_FEW, METHOD_WIDE, decode_numbers, encode_numbers, work_of
 
 PREDICTOR_NONE, PREDICTOR_LEFT, PREDICTOR_ABOVE = range(3)
 LAYOUT_PLANES, LAYOUT_BITS = range(2)  # byte planes, least significant first; packed bits
@@ -76,38 +78,67 @@ def _layout_bytes(count: int, layout: int, bits: int) -> int:
     return count * _pattern_dtype(bits).itemsize if layout == LAYOUT_PLANES else -(-count * bits // 8)
 
 
-def encode_raw(samples: np.ndarray, config: RawConfig) -> bytes:
-    """Method byte and data of one slice (n, channels, height, width): the smallest of all methods."""
-    patterns = patterns_of(samples, config)
+def _encode_numbers(numbers: np.ndarray, bits: int, *, coded: bool) -> bytes:
+    """Method byte and data: the smallest of all methods; `coded` ones are for integers, not for patterns of floats."""
     candidates = []
     for predictor, layout in product(range(3), range(2)):
-        if layout == LAYOUT_BITS and config.bits % 8 == 0:
+        if layout == LAYOUT_BITS and bits % 8 == 0:
             continue  # no smaller than byte planes
-        plain = _lay_out(_residuals(patterns, predictor, config.bits), layout, config.bits)
+        plain = _lay_out(_residuals(numbers, predictor, bits), layout, bits)
         method = predictor + LAYOUT_WEIGHT * layout
         candidates += [bytes([method]) + plain, bytes([method + CODING_WEIGHT * CODING_ZSTD]) + zstd.compress(plain)]
+    if coded:
+        candidates += [bytes([method]) + payload for method, payload in encode_numbers(numbers, bits)]
     return min(candidates, key=len)
 
 
-def decode_raw(data: bytes | memoryview, shape: tuple[int, ...], config: RawConfig) -> np.ndarray:
-    """Samples of a slice of this shape. Raises RddFormatError, also for floats that are not finite."""
+def _decode_numbers(data: bytes | memoryview, shape: tuple[int, ...], bits: int, *, coded: bool) -> np.ndarray:
+    """Inverse of `_encode_numbers`."""
     method = data[0] if len(data) else -1
+    if coded and method in (METHOD_WIDE, METHOD_FEW):
+        return decode_numbers(method, data[1:], shape, bits).astype(_pattern_dtype(bits))
     predictor, layout, coding = method % 4, method // LAYOUT_WEIGHT % 2, method // CODING_WEIGHT
     if method < 0 or predictor > PREDICTOR_ABOVE or coding > CODING_ZSTD:
         raise RddFormatError(f"raw slice: unknown method {method}")
     count = int(np.prod(shape, dtype=object))
-    size = _layout_bytes(count, layout, config.bits)
+    size = _layout_bytes(count, layout, bits)
     if coding == CODING_ZSTD:
         plain = zstd.decompress(data[1:], size, "raw slice")
     else:
         plain = bytes(data[1:])
         if len(plain) != size:
             raise RddFormatError(f"raw slice: {len(plain)} bytes stored, expected {size}")
-    residuals = _read_layout(plain, count, layout, config.bits)
-    limit = (1 << config.bits) - 1
+    residuals = _read_layout(plain, count, layout, bits)
+    limit = (1 << bits) - 1
     if int(residuals.max(initial=0)) > limit:
         raise RddFormatError(f"raw slice: value {residuals.max()}, allowed 0..{limit}")
-    samples = samples_of(_undo_residuals(residuals.reshape(shape), predictor, config.bits), config)
+    return _undo_residuals(residuals.reshape(shape), predictor, bits)
+
+
+def coded_work(data: bytes | memoryview, shape: tuple[int, ...], config: RawConfig) -> int:
+    """What decoding a slice takes, in multiplications, if its numbers are coded; 0 if they are not."""
+    if not isinstance(config, LevelConfig):
+        method, coded = data[:1], not config.is_float
+    else:
+        method, coded = after_levels(data, config)[:1], True
+    return work_of(shape) if coded and len(method) and method[0] in (METHOD_WIDE, METHOD_FEW) else 0
+
+
+def encode_raw(samples: np.ndarray, config: RawConfig) -> bytes:
+    """Data of one slice (n, channels, height, width). RddInputError for more values than `config` has levels."""
+    if isinstance(config, LevelConfig):
+        table, numbers = split_levels(samples, config)
+        return table + _encode_numbers(numbers, config.index_bits, coded=True)
+    return _encode_numbers(patterns_of(samples, config), config.bits, coded=not config.is_float)
+
+
+def decode_raw(data: bytes | memoryview, shape: tuple[int, ...], config: RawConfig) -> np.ndarray:
+    """Samples of a slice of this shape. Raises RddFormatError, also for floats that are not finite."""
+    if isinstance(config, LevelConfig):
+        tables, rest = read_levels(data, config)
+        return join_levels(tables, _decode_numbers(rest, shape, config.index_bits, coded=True))
+    numbers = _decode_numbers(data, shape, config.bits, coded=not config.is_float)
+    samples = samples_of(numbers, config)
     if config.is_float and not np.isfinite(samples).all():
         raise RddFormatError("raw slice: a sample is not finite")
     return samples

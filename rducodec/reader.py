@@ -22,7 +22,7 @@ from rducodec.errors import RddDigestError, RddFormatError, RddIOError
 from rducodec.labels import Labels, SoftLabels, SoftSection, unpack_labels
 from rducodec.model import UPSAMPLING_SIZE, LatentConfig, LatentSlice
 from rducodec.parallel import map_threads
-from rducodec.raw import decode_raw
+from rducodec.raw import coded_work, decode_raw
 from rducodec.synthesis import synthesize
 from rducodec.weights import decode_tensors
 
@@ -88,6 +88,8 @@ class Dataset:
         self.slices = tuple(self._entries())
         if isinstance(self.config, LatentConfig):
             self._check_payload_sizes(self.config)
+        else:
+            limits.check("max_work", self._coded_work(self.config))
 
     @property
     def config(self) -> LatentConfig | RawConfig:
@@ -203,6 +205,10 @@ class Dataset:
                     f"slice {entry.index} at byte {entry.offset_bytes}: {entry.num_bytes} bytes cannot hold "
                     f"{symbols} parameters and latents"
                 )
+
+    def _coded_work(self, config: RawConfig) -> int:
+        parts = ((self.payload(entry), (entry.num_samples, *self.header.shape)) for entry in self.slices)
+        return sum(coded_work(data, shape, config) for data, shape in parts)
 
     def _section(self, entry: SliceEntry) -> tuple[bytes, memoryview]:
         """(sample check, data) of a slice."""

@@ -211,7 +211,11 @@ def information_bits(tensors: Sequence[QuantizedTensor], codes: TensorCodes) -> 
 
 def decode_tensors(decoder: Decoder, config: LatentConfig) -> tuple[QuantizedTensor, ...]:
     """Read what `encode_tensors` wrote. RddFormatError for a number out of range."""
-    shapes = config.tensor_shapes()
+    return decode_shapes(decoder, config.tensor_shapes())
+
+
+def decode_shapes(decoder: Decoder, shapes: Sequence[tuple[int, ...]]) -> tuple[QuantizedTensor, ...]:
+    """`decode_tensors` for tensors of these shapes."""
     sizes = _sizes(shapes)
     codes = decode_codes(decoder, shapes)
     widths = np.repeat(codes.raw_bits.astype(np.int64), sizes)

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from rducodec.bitstream.container import pack_container
-from rducodec.bitstream.header import Header, RawConfig, Texts, ValueSpace, pack_header
+from rducodec.bitstream.header import Header, LevelConfig, RawConfig, Texts, ValueSpace, pack_header
 from rducodec.bitstream.limits import Limits
 from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
 from rducodec.entropy.latents import encode_latents
@@ -161,18 +161,17 @@ def pack_raw(
 ) -> bytes:
     """The file of the raw profile for samples (n, channels, height, width), delivered with `labels.sequence()`.
 
-    Unsigned integers below 2**config.bits, or finite floats of config.bits bits. Raises RddInputError.
+    Unsigned integers below 2**config.bits, or finite floats of config.bits bits; for a LevelConfig, a slice (and a
+    channel, where channels have tables of their own) has at most 2**index_bits different ones, and -0 becomes 0.
+    Raises RddInputError.
     """
     if len(samples) != labels.num_samples or not len(samples):
         raise RddInputError(f"{len(samples)} samples for {labels.num_samples} labels")
     check_soft_labels(labels)
     samples = _checked_raw(samples, config)
-    ordered = np.empty_like(samples)
-    ordered[labels.file_positions()] = samples
-    parts = [
-        ordered[begin : begin + size]
-        for begin, size in _slices_of_classes(labels.counts, slice_size or int(labels.counts.max()))
-    ]
+    if isinstance(config, LevelConfig):
+        samples = samples + samples.dtype.type(0)  # -0 is not a level
+    parts = [samples[rows] for rows in slice_rows(labels, slice_size)]
     payloads = map_threads(lambda part: encode_raw(part, config), parts, None)
     channels, height, width = samples.shape[1:]
     data = _assemble(config, (channels, height, width), labels, parts, payloads, space, texts or Texts())
@@ -181,6 +180,13 @@ def pack_raw(
     if not np.array_equal(dataset.stored_samples(), samples):
         raise RuntimeError("the file does not decode to what was encoded")
     return data
+
+
+def slice_rows(labels: Labels, slice_size: int | None = None) -> list[np.ndarray]:
+    """Which samples, in delivered order, each slice holds; slices of None make one a class."""
+    by_file = np.argsort(labels.file_positions())
+    bounds = _slices_of_classes(labels.counts, slice_size or int(labels.counts.max()))
+    return [by_file[begin : begin + size] for begin, size in bounds]
 
 
 def _slices_of_classes(counts: np.ndarray, slice_size: int) -> list[tuple[int, int]]:

@@ -22,9 +22,11 @@ import numpy as np
 
 import rducodec
 from rducodec.entropy import tables
+from rducodec.pixels.forms import LOG_MANTISSA
 from spec.vector_tools import counts, latent_file, random_slice, resealed, tiny_config
 from spec.vectors_invalid import invalid
 from spec.vectors_labels import invalid_soft_labels, valid_soft_labels
+from spec.vectors_pixels import invalid_pixels, valid_pixels
 from spec.vectors_valid import CONSTANT, valid, worked_example
 
 __all__ = ["counts", "latent_file", "random_slice", "resealed", "tiny_config"]  # what tests and benchmarks use
@@ -129,7 +131,13 @@ def annex() -> str:
 
 def fill_in(text: str) -> str:
     """The specification with its generated parts."""
-    parts = {"TABLES_SHA256": tables_sha256(), "WORKED_EXAMPLE": annotated_example(), "ANNEX_A": annex()}
+    log16 = " ".join(map(str, LOG_MANTISSA.tolist()))
+    parts = {
+        "TABLES_SHA256": tables_sha256(),
+        "WORKED_EXAMPLE": annotated_example(),
+        "ANNEX_A": annex(),
+        "LOG16": log16,
+    }
     for name, content in parts.items():
         begin, end = f"<!-- {name} -->", f"<!-- end {name} -->"
         head, _, rest = text.partition(begin)
@@ -143,7 +151,10 @@ def check_variety(name: str, data: bytes) -> None:
     """The samples of a valid vector must differ, or a decoder could get them right by accident."""
     dataset = rducodec.read(data)
     stored = dataset.stored_samples()
-    possible = 1 << dataset.config.bits if isinstance(dataset.config, rducodec.RawConfig) else stored.size
+    config = dataset.config
+    possible = stored.size
+    if isinstance(config, rducodec.RawConfig):
+        possible = 1 << (config.index_bits if isinstance(config, rducodec.LevelConfig) else config.bits)
     if name not in CONSTANT:
         assert len(np.unique(stored)) >= min(MIN_VARIETY, possible, stored.size), name
 
@@ -164,11 +175,11 @@ def write_vectors(kind: str, vectors: Iterable[tuple[str, bytes, dict[str, Any]]
 
 def main() -> None:
     """Write everything."""
-    good = dict(valid()) | dict(valid_soft_labels())
+    good = dict(chain(valid(), valid_soft_labels(), valid_pixels()))
     for name, data in good.items():
         check_variety(name, data)
     write_vectors("valid", ((name, data, expectation(data)) for name, data in good.items()), indent=1)
-    refused = chain(invalid(good), invalid_soft_labels(good))
+    refused = chain(invalid(good), invalid_soft_labels(good), invalid_pixels(good))
     bad = ((name, data, {"error": error, "message": message}) for name, data, error, message in refused)
     write_vectors("invalid", bad, indent=None)
     document = HERE / "rdd-format.md"

@@ -229,6 +229,12 @@ def file_with_end(slack: int | None) -> bytes:
     raise AssertionError("no such end")
 
 
+def pack_plain(*arguments: Any, **keywords: Any) -> bytes:
+    """A file of the raw profile without coded numbers."""
+    with changed((raw, "encode_numbers", lambda _numbers, _bits: [])):
+        return rducodec.pack_raw(*arguments, **keywords)
+
+
 def raw_section(samples: np.ndarray, config: rducodec.RawConfig, method: int) -> bytes:
     """Method and data of a slice of the raw profile, with this method instead of the smallest one."""
     numbers = raw._residuals(raw.patterns_of(samples, config), method % 4, config.bits)

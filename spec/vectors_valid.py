@@ -20,6 +20,7 @@ from spec.vector_tools import (
     file_with_end,
     latent_file,
     nested,
+    pack_plain,
     put,
     raw_file,
     sections_of,
@@ -161,7 +162,7 @@ def valid_labels() -> Iterator[Vector]:
     for num_classes in (256, 257):
         order = np.array([num_classes - 1, 3, 3, 0, num_classes - 1, 130, 0])
         labels = rducodec.Labels(np.bincount(order, minlength=num_classes), order)
-        yield f"ordered-{num_classes}-classes", rducodec.pack_raw(pixels, labels, rducodec.RawConfig(False, 8, 255))
+        yield f"ordered-{num_classes}-classes", pack_plain(pixels, labels, rducodec.RawConfig(False, 8, 255))
 
 
 def valid_headers() -> Iterator[Vector]:
@@ -218,16 +219,16 @@ def valid_raw() -> Iterator[Vector]:
     for bits in (1, 3, 8, 11, 16):
         samples = (smooth % (1 << bits)).astype(np.uint16)
         config = rducodec.RawConfig(is_float=False, bits=bits, divisor=(1 << bits) - 1)
-        yield f"raw-{bits}-bits", rducodec.pack_raw(samples, labels, config, space=rducodec.ValueSpace())
+        yield f"raw-{bits}-bits", pack_plain(samples, labels, config, space=rducodec.ValueSpace())
     noise = rng.integers(0, 256, (2, 1, 5, 5)).astype(np.uint8)
-    yield "raw-noise", rducodec.pack_raw(noise, counts(2), rducodec.RawConfig(False, 8, 255))
+    yield "raw-noise", pack_plain(noise, counts(2), rducodec.RawConfig(False, 8, 255))
     above = np.repeat(np.arange(40)[None, None, :, None] * 5 % 256, 30, axis=3) + rng.integers(0, 9, (1, 1, 1, 30))
-    yield "raw-above", rducodec.pack_raw(above.astype(np.uint8), counts(1), rducodec.RawConfig(False, 8, 255))
+    yield "raw-above", pack_plain(above.astype(np.uint8), counts(1), rducodec.RawConfig(False, 8, 255))
     for bits, dtype in ((16, np.float16), (32, np.float32)):
         samples = rng.normal(size=(4, 1, 3, 5)).astype(dtype)
         config = rducodec.RawConfig(is_float=True, bits=bits)
         space = rducodec.ValueSpace("zca", text="eps 0.1, fitted on 50000 images")
-        yield f"raw-float{bits}", rducodec.pack_raw(samples, counts(1, 3), config, slice_size=2, space=space)
+        yield f"raw-float{bits}", pack_plain(samples, counts(1, 3), config, slice_size=2, space=space)
     yield from valid_raw_methods()
 
 

@@ -209,8 +209,14 @@ def array(value: Any, length: int | None = None) -> list[Any]:
     return value
 
 
-def check_parameters(profile: int, value: Any) -> list[Any]:
+def check_parameters(profile: int, value: Any, channels: int) -> list[Any]:
     """Sections 6.1 and 6.2."""
+    if profile == 1 and len(array(value)) == 4 and value[0] == 2:
+        _, bits, index_bits, groups = value
+        require(type(value[0]) is int and integer(bits, 16, 32) in (16, 32), "bits of levels")
+        integer(index_bits, 1, 8)
+        require(integer(groups, 1, channels) in (1, channels), "groups")
+        return list(value)
     if profile == 1:
         is_float, bits, divisor = array(value, 3)
         if integer(is_float, 0, 1):
@@ -304,7 +310,7 @@ def read_header(fields: dict[int, Any]) -> Header:
         shape=(channels, height, width),
         slices=[size for size, run in zip(sizes, runs, strict=True) for _ in range(run)],
         section_bytes=section_bytes,
-        parameters=check_parameters(profile, fields[10]),
+        parameters=check_parameters(profile, fields[10], channels),
         space=check_space(fields[12], channels) if 12 in fields else None,
         name=text(fields[1]) if 1 in fields else None,
         class_names=check_class_names(array(fields[3], num_classes)) if 3 in fields else None,
@@ -558,14 +564,15 @@ def frequencies(mass: list[int], B: int) -> tuple[int, ...]:
     return tuple(accumulate(f, initial=0))
 
 
+def cum(i: int, n: int) -> int:
+    """Section 9."""
+    return decay(i)[-n] if n <= 0 else (1 << 31) - decay(i)[n]
+
+
 @cache
 def primary_row(i: int, m: int) -> tuple[int, ...]:
     """Section 9."""
-
-    def cum(n: int) -> int:
-        return decay(i)[-n] if n <= 0 else (1 << 31) - decay(i)[n]
-
-    mass = [cum(32 * k - (m - 16) + 16) - cum(32 * k - (m - 16) - 16) for k in OFFSETS]
+    mass = [cum(i, 32 * k - (m - 16) + 16) - cum(i, 32 * k - (m - 16) - 16) for k in OFFSETS]
     return frequencies([*mass, (1 << 31) - sum(mass)], 31)
 
 
@@ -599,9 +606,8 @@ def tensor_shapes(header: Header) -> list[tuple[int, ...]]:
     return shapes + [(c, c, 3, 3), (c,)] * 2
 
 
-def read_tensors(coder: RangeDecoder, header: Header) -> list[Tensor]:
+def read_tensors(coder: RangeDecoder, shapes: list[tuple[int, ...]]) -> list[Tensor]:
     """Section 11.1."""
-    shapes = tensor_shapes(header)
     T = len(shapes)
 
     def undo_differences(differences: list[int], first: int, high: int) -> list[int]:
@@ -781,7 +787,7 @@ def decode_latent_slice(data: bytes, header: Header, n: int) -> bytes:
     L = sum(h * w for h, w in grid_sizes(header))
     require(15 * (Q + n * L) <= (8 * P + 64) << 15, "more parameters and latents than the payload can hold")
     coder = RangeDecoder(data[4:])
-    tensors = read_tensors(coder, header)
+    tensors = read_tensors(coder, tensor_shapes(header))
     synthesis = 2 * (header.parameters[2] + 1)
     check_kernel(tensors[synthesis])
     network = EntropyNetwork(tensors[:synthesis], header)
@@ -793,35 +799,260 @@ def decode_latent_slice(data: bytes, header: Header, n: int) -> bytes:
 
 def decode_raw_slice(data: bytes, header: Header, n: int) -> bytes:
     """Section 12: the samples of a slice as section 13 has them."""
-    is_float, bits, _ = header.parameters
-    require(len(data) >= 5, "slice without a method")
-    predictor, layout, coding = data[4] & 3, data[4] >> 2 & 1, data[4] >> 3
-    require(predictor <= 2 and coding <= 1, "method")
+    kind, bits, *rest = header.parameters
     channels, height, width = header.shape
     count = n * channels * height * width
-    size = 1 if bits <= 8 else 2 if bits <= 16 else 4
-    needed = -(-count * bits // 8) if layout else count * size
-    content = read_frame(data[5:], needed) if coding else data[5:]
-    require(len(content) == needed, "length of the samples")
-    if layout:
-        whole = int.from_bytes(content, "big")
-        spare = 8 * needed - count * bits
-        require(whole & ((1 << spare) - 1) == 0, "bits left over")
-        digits = f"{whole >> spare:0{count * bits}b}"
-        numbers = [int(digits[k : k + bits], 2) for k in range(0, count * bits, bits)]
+    at, tables = 4, []
+    if kind == 2:
+        B, groups = rest
+        for _ in range(groups):
+            levels, at = read_levels(data, at, bits // 8, B)
+            tables.append(levels)
     else:
-        numbers = [sum(content[b * count + k] << (8 * b) for b in range(size)) for k in range(count)]
-        require(max(numbers) < 1 << bits, "bits above the number")
-    for k in range(count):
-        if predictor == 1 and k % width:
-            numbers[k] = (numbers[k] + numbers[k - 1]) % (1 << bits)
-        if predictor == 2 and k // width % height:
-            numbers[k] = (numbers[k] + numbers[k - width]) % (1 << bits)
-    if not is_float:
+        B = bits
+    require(len(data) > at, "slice without a method")
+    method, content = data[at], data[at + 1 :]
+    if method in (32, 33) and kind != 1:
+        numbers = read_coded(content, method, B, header.shape, n)
+    else:
+        numbers = read_plain(content, method, B, count, height, width)
+    if kind == 0:
         return struct.pack(f"<{count}i", *numbers)
+    if kind == 2:
+        stored = []
+        for k, number in enumerate(numbers):
+            levels = tables[k // (height * width) % channels if len(tables) > 1 else 0]
+            require(number < len(levels), "a number without a level")
+            stored.append(levels[number])
+        return b"".join(stored)
     infinity = 0x7C00 if bits == 16 else 0x7F800000
     require(all(number & infinity != infinity for number in numbers), "a float that is not finite")
     return struct.pack(f"<{count}{'H' if bits == 16 else 'I'}", *numbers)
+
+
+def is_coded(section: bytes, header: Header) -> bool:
+    """Section 15: whether a slice has coded numbers."""
+    kind, bits, *rest = header.parameters
+    at = 4
+    for _ in range(rest[1] if kind == 2 else 0):
+        at += 1 + (section[at] + 1) * (bits // 8) if at < len(section) else 0
+    return kind != 1 and at < len(section) and section[at] in (32, 33)
+
+
+def read_levels(data: bytes, at: int, size: int, index_bits: int) -> tuple[list[bytes], int]:
+    """Section 12.1: the levels of a group as they are stored, and where they end."""
+    require(len(data) > at and data[at] < 1 << index_bits, "last level")
+    end = at + 1 + (data[at] + 1) * size
+    require(len(data) >= end, "levels")
+    stored = [data[k : k + size] for k in range(at + 1, end, size)]
+    values = [struct.unpack("<e" if size == 2 else "<f", level)[0] for level in stored]
+    require(all(math.isfinite(value) for value in values), "a level that is not finite")
+    require(all(a < b for a, b in pairwise(values)), "levels that do not increase")
+    require(all(value != 0 or math.copysign(1, value) > 0 for value in values), "a level of -0")
+    return stored, end
+
+
+def read_plain(content: bytes, method: int, B: int, count: int, height: int, width: int) -> list[int]:
+    """Section 12: numbers by predictor, layout and coding."""
+    predictor, layout, coding = method & 3, method >> 2 & 1, method >> 3
+    require(predictor <= 2 and coding <= 1, "method")
+    size = 1 if B <= 8 else 2 if B <= 16 else 4
+    needed = -(-count * B // 8) if layout else count * size
+    content = read_frame(content, needed) if coding else content
+    require(len(content) == needed, "length of the samples")
+    if layout:
+        whole = int.from_bytes(content, "big")
+        spare = 8 * needed - count * B
+        require(whole & ((1 << spare) - 1) == 0, "bits left over")
+        digits = f"{whole >> spare:0{count * B}b}"
+        numbers = [int(digits[k : k + B], 2) for k in range(0, count * B, B)]
+    else:
+        numbers = [sum(content[b * count + k] << (8 * b) for b in range(size)) for k in range(count)]
+        require(max(numbers) < 1 << B, "bits above the number")
+    for k in range(count):
+        if predictor == 1 and k % width:
+            numbers[k] = (numbers[k] + numbers[k - 1]) % (1 << B)
+        if predictor == 2 and k // width % height:
+            numbers[k] = (numbers[k] + numbers[k - width]) % (1 << B)
+    return numbers
+
+
+AROUND = [(0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, -1), (-2, 1), (-1, 2), (-1, -2)]  # section 12.3
+LOG16 = [63, 184, 297, 405, 508, 605, 698, 787, 873, 955, 1033, 1109, 1182, 1253, 1321, 1387]  # section 12.4
+
+
+@dataclass
+class Coded:
+    """Section 12.2: the setting of a slice, and what is known of its numbers."""
+
+    top: int
+    origin: int
+    levels: list[tuple[int, int]]  # order, weight_bits
+    has_forms: bool
+    spread: int
+    K: int
+    mean_shift: int
+    scale_shift: int
+    shape: tuple[int, int, int]
+    numbers: list[list[list[Plane]]]  # (2, n, channels, height, width): numbers and errors
+    forms: list[Tensor]
+
+    def around(self, what: int, sample: int, c: int, y: int, x: int, number: int) -> int:
+        """Section 12.3: the number (0) or error (1) of a neighbour; `number` 0 is the position itself."""
+        plane = self.numbers[what][sample][c]
+        if number == 0:
+            return plane[y][x]
+        dy, dx = AROUND[number - 1]
+        if y + dy < 0 or not 0 <= x + dx < self.shape[2]:
+            instead = [(-1, 0), (0, -1)] if dy else [(0, -1), (-1, 0)]
+            inside = [(dy, dx) for dy, dx in instead if y + dy >= 0 and x + dx >= 0]
+            if not inside:
+                return 32 * self.spread if what else self.origin
+            dy, dx = inside[0]
+        return plane[y + dy][x + dx]
+
+    def predict(self, sample: int, c: int, y: int, x: int) -> tuple[int, int]:
+        """Section 12.4: mean and s."""
+        places = [(c, k) for k in range(1, self.K + 1)]
+        places += [(b, k) for b in (c - 1, c - 2) if b >= 0 for k in range(self.K + 1)]
+        seen = [self.around(0, sample, b, y, x, k) for b, k in places]
+        mean, scale = self.forms[2 * c], self.forms[2 * c + 1]
+        W, N, NW, NE = seen[:4]
+        z = [W - self.origin, *(value - W for value in seen[1:]), 1]
+        total = sum(q * value for q, value in zip(mean.q, z, strict=True))
+        d = [self.around(1, sample, b, y, x, k) for b, k in places]
+        d += [32 * abs(W - NW), 32 * abs(N - NW), 32 * abs(N - NE), 32]
+        s = round_shift(32 * sum(r * value for r, value in zip(scale.q, d, strict=True)), scale.frac_bits)
+        return clamp(32 * W + round_shift(32 * total, mean.frac_bits), 0, 32 * self.top), clamp(s, 1, (1 << 31) - 1)
+
+    def digits(self, sample: int, c: int, y: int, x: int, order: int) -> list[int]:
+        """Section 12.5: what makes a context."""
+        places = [(b, 0) for b in (c - 1, c - 2) if b >= 0] + [(c, 1), (c, 2)]
+        places += [(c - 1, 1), (c - 1, 2)] if c else []
+        places += [(c, 4), (c, 3), (c, 5), (c, 6)]
+        return [self.around(0, sample, b, y, x, k) for b, k in places[:order]]
+
+    def form_context(self, mean: int, i: int) -> int:
+        """Section 12.5, order 0."""
+        high = (mean + ((1 << self.mean_shift) >> 1)) >> self.mean_shift
+        return high * ((154 >> self.scale_shift) + 1) + (i >> self.scale_shift)
+
+    def contexts(self, c: int, order: int) -> int:
+        """Section 12.5: the number of contexts of a level."""
+        if order == 0:
+            return self.form_context(32 * self.top, 154) + 1
+        return (self.top + 1) ** min(order, 6 + (0, 3, 4)[min(c, 2)])
+
+
+def index_of(s: int, k: int) -> int:
+    """Section 12.4."""
+    l = s.bit_length() - 1  # noqa: E741 (the name of the specification)
+    return clamp(74 + ((1420 * (l - k - 10) + LOG16[((16 * s) >> l) - 16] + 64) >> 7), 0, 154)
+
+
+def read_coded(payload: bytes, method: int, B: int, shape: tuple[int, int, int], n: int) -> list[int]:
+    """Section 12.2."""
+    channels, height, width = shape
+    count = n * channels * height * width
+    require(count < 1 << 28 and count <= (8 * len(payload) + 64) << 13, "more numbers than the payload can hold")
+    require(n * min(height, -(-width // 3)) <= 1 << 20, "batches too large")
+    coder = RangeDecoder(payload)
+    few = method == 33
+    w = 5 if few else B
+    top, origin = coder.bits(w), coder.bits(w)
+    require(1 <= top < 1 << B and origin <= top, "top or origin")
+    levels = [(coder.bits(4), coder.bits(3)) for _ in range(coder.bits(3))] if few else []
+    has_forms = not few or coder.bits(1) == 1
+    spread = reach = mean_shift = scale_shift = 0
+    if has_forms:
+        spread, reach = coder.bits(w), coder.bits(2)
+        require(spread <= top and reach <= 2, "spread or reach")
+        mean_shift, scale_shift = (coder.bits(3), coder.bits(4)) if few else (0, 0)
+    require(has_forms or all(order for order, _ in levels), "contexts of forms without forms")
+    numbers = [[[[[0] * width for _ in range(height)] for _ in range(channels)] for _ in range(n)] for _ in (0, 1)]
+    K = (4, 6, 10)[reach]
+    slice_ = Coded(top, origin, levels, has_forms, spread, K, mean_shift, scale_shift, shape, numbers, [])
+    table = sum(slice_.contexts(c, order) for c in range(channels) for order, _ in levels)
+    require((top + 1) * table <= 1 << 22, "too many contexts")
+    if has_forms:
+        inputs = [K + min(c, 2) * (K + 1) for c in range(channels)]
+        slice_.forms = read_tensors(coder, [size for J in inputs for size in ((1, J + 1), (1, J + 4))])
+        require(all(sum(map(abs, form.q)) < 1 << 27 for form in slice_.forms), "weights of a form")
+    counts: list[list[dict[int, list[int]]]] = [[{} for _ in levels] for _ in range(channels)]
+    for step in range(width - 1 + 3 * (height - 1) + 1):
+        for c in range(channels):
+            rows = [y for y in range(height) if 0 <= step - 3 * y < width]
+            batch = [(sample, c, y, step - 3 * y) for y in rows for sample in range(n)]
+            if few:
+                values = read_few(coder, slice_, batch, counts[c])
+            else:
+                values = read_wide(coder, slice_, batch)
+            for (sample, _, y, x), value in zip(batch, values, strict=True):
+                numbers[0][sample][c][y][x] = value
+    coder.end()
+    return [value for sample in numbers[0] for plane in sample for line in plane for value in line]
+
+
+def read_wide(coder: RangeDecoder, slice_: Coded, batch: list[tuple[int, int, int, int]]) -> list[int]:
+    """Section 12.4: the numbers of a batch; their errors are noted."""
+    seen, rows = [], []
+    for place in batch:
+        mean, s = slice_.predict(*place)
+        k = max(s.bit_length() - 1 - 11, 0)
+        high_mean = round_shift(mean - 16 * ((1 << k) - 1), k)
+        seen.append((mean, k, (high_mean + 16) >> 5))
+        rows.append(32 * index_of(s, k) + ((high_mean + 16) & 31))
+    offsets = coder.batch(rows)
+    values = []
+    for (mean, k, centre), v, (sample, c, y, x) in zip(seen, offsets, batch, strict=True):
+        value = ((centre + v) << k) + coder.bits(k)
+        values.append(value)
+        slice_.numbers[1][sample][c][y][x] = abs(32 * value - mean)
+    require(all(0 <= value <= slice_.top for value in values), "a number above top")
+    return values
+
+
+def read_few(
+    coder: RangeDecoder,
+    slice_: Coded,
+    batch: list[tuple[int, int, int, int]],
+    counts: list[dict[int, list[int]]],
+) -> list[int]:
+    """Section 12.5: the numbers of a batch; their errors are noted, and they are counted."""
+    A = slice_.top + 1
+    values, used = [], []
+    for sample, c, y, x in batch:
+        mean, i = 0, 0
+        a = [(1 << 24) // A] * A
+        if slice_.has_forms:
+            mean, s = slice_.predict(sample, c, y, x)
+            i = index_of(s, 0)
+            C = [0, *(cum(i, clamp(32 * v - 16 - mean, -480, 480)) >> 7 for v in range(1, A)), 1 << 24]
+            a = [C[v + 1] - C[v] for v in range(A)]
+        contexts = []
+        for (order, weight_bits), seen in zip(slice_.levels, counts, strict=True):
+            b = slice_.form_context(mean, i)
+            if order:
+                b = 0
+                for digit in slice_.digits(sample, c, y, x, order):
+                    b = b * A + digit
+            contexts.append(b)
+            n = seen.get(b, [0] * A)
+            a = [((a[v] << weight_bits) + (n[v] << 24)) // ((1 << weight_bits) + sum(n)) for v in range(A)]
+        F = [2048 + ((value * ((1 << 24) - 2048 * A)) >> 24) for value in a]
+        F[0] += (1 << 24) - sum(F)
+        value = coder.symbol(tuple(accumulate(F, initial=0)))
+        slice_.numbers[1][sample][c][y][x] = abs(32 * value - mean)
+        values.append(value)
+        used.append(contexts)
+    for value, contexts in zip(values, used, strict=True):
+        for b, seen in zip(contexts, counts, strict=True):
+            seen.setdefault(b, [0] * A)[value] += 1
+    for level, seen in enumerate(counts):
+        for b in {contexts[level] for contexts in used}:
+            if sum(seen[b]) >= 1 << 16:
+                seen[b] = [number >> 1 for number in seen[b]]
+    return values
 
 
 def decode(data: bytes, limits: Limits = Limits()) -> Decoded:
@@ -843,6 +1074,10 @@ def decode(data: bytes, limits: Limits = Limits()) -> Decoded:
     if section.kind & 2:
         limits.check("max_output_bytes", N * channels * height * width * 4 + 4 * N * header.num_classes)
         limits.check("max_work", (work(header) if header.profile == 0 else 0) * N + N * header.num_classes * 2**14)
+    if header.profile == 1:
+        coded = [n for section, n in zip(sections, header.slices, strict=True) if is_coded(section, header)]
+        batches = channels * (width + 3 * (height - 1))
+        limits.check("max_work", sum((n * channels * height * width + (batches << 9)) << 12 for n in coded))
     decode_slice = decode_raw_slice if header.profile == 1 else decode_latent_slice
     slices = [decode_slice(section, header, n) for section, n in zip(sections, header.slices, strict=True)]
     digests = [hashlib.sha256(samples).digest() for samples in slices]  # section 13
@@ -858,7 +1093,7 @@ def decode(data: bytes, limits: Limits = Limits()) -> Decoded:
     one = len(file) // N
     stored = b"".join(file[number * one : (number + 1) * one] for number in numbers)
     code = "i"
-    if header.profile == 1 and header.parameters[0]:
+    if header.profile == 1 and header.parameters[0] > 0:
         code = "e" if header.parameters[1] == 16 else "f"
     samples = list(struct.unpack(f"<{N * channels * height * width}{code}", stored))
     shape = (N, channels, height, width)

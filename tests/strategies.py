@@ -59,14 +59,25 @@ def soft_labels(draw: st.DrawFn, num_samples: int, num_classes: int) -> rducodec
 def raw_configs() -> st.SearchStrategy[rducodec.RawConfig]:
     """Every number type that the raw profile keeps."""
     number_types = [(False, bits) for bits in range(1, 17)] + [(True, 16), (True, 32)]
-    return st.sampled_from([rducodec.RawConfig(is_float, bits) for is_float, bits in number_types])
+    levels = [rducodec.LevelConfig(True, bits, index_bits=k) for bits in (16, 32) for k in (1, 2, 5, 8)]
+    return st.sampled_from([*(rducodec.RawConfig(is_float, bits) for is_float, bits in number_types), *levels])
 
 
 @st.composite
 def raw_samples(draw: st.DrawFn, num_samples: int, config: rducodec.RawConfig) -> np.ndarray:
-    """Samples of a number type, in the array type in which a reader gives them back."""
-    shape = (num_samples, *draw(st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6))))
+    """Samples of a number type, in the array type in which a reader gives them back: noise, or smooth."""
+    shape = (num_samples, *draw(st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6))))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    if config.is_float:
+    is_table = isinstance(config, rducodec.LevelConfig)
+    if config.is_float and not is_table:
         return rng.normal(size=shape).astype(f"f{config.bits // 8}")
-    return rng.integers(0, 1 << config.bits, shape).astype(np.uint16 if config.bits > 8 else np.uint8)
+    bits = config.index_bits if isinstance(config, rducodec.LevelConfig) else config.bits
+    spread = draw(st.sampled_from([None, 0.0, 0.1, 1.0, 30.0]))
+    if spread is None:
+        numbers = rng.integers(0, 1 << bits, shape)
+    else:
+        walk = (rng.normal(size=shape) * spread).cumsum(axis=3).cumsum(axis=2) + draw(st.integers(0, (1 << bits) - 1))
+        numbers = np.clip(np.rint(walk), 0, (1 << bits) - 1).astype(np.int64)
+    if is_table:
+        return np.sort(rng.normal(size=1 << bits).astype(f"f{config.bits // 8}"))[numbers]
+    return numbers.astype(np.uint16 if bits > 8 else np.uint8)

@@ -76,7 +76,9 @@ def test_header_of_valid_vector(name: str) -> None:
     header = decode(data).header
     assert header.num_classes == expected["num_classes"]
     config = expected["config"]
-    if header.profile == 1:
+    if "index_bits" in config:
+        assert header.parameters == [2, config["bits"], config["index_bits"], config["groups"]]
+    elif header.profile == 1:
         assert header.parameters == [config["is_float"], config["bits"], config["divisor"]]
     else:
         names = ["num_scales", "context_size", "entropy_depth", "synthesis_widths", "act_frac_bits", "act_bits"]

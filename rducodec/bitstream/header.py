@@ -37,6 +37,8 @@ ACT_FRAC_BITS = (6, 12)
 ACT_BITS = (6, 20)
 SAMPLE_FRAC_BITS = (0, 16)
 MAX_DIVISOR = 1 << 24
+NUMBERS_LEVELS = 2  # instead of `is_float`: numbers of levels
+MAX_INDEX_BITS = 8
 MAX_CLASS_NAME_BYTES = 255
 NOT_IN_NAMES = '/\\:*?"<>|'
 # Devices on Windows, whatever follows a dot; names of classes become folders.
@@ -70,6 +72,18 @@ class RawConfig:
     is_float: bool
     bits: int  # 1..16; 16 or 32 for floats
     divisor: int = 1  # a stored integer v stands for v / divisor
+
+
+@dataclass(frozen=True)
+class LevelConfig(RawConfig):
+    """Floats of few values: a table of levels in each slice, and for each sample value a number of `index_bits` bits.
+
+    `is_float` is true, `bits` (16 or 32) those of a level and of the decoded samples, `divisor` is 1. `groups` is 1 for
+    a table for all channels, or the number of channels for a table for each.
+    """
+
+    index_bits: int = 8  # 1..8
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,8 @@ def _pack_space(space: ValueSpace) -> list[Any]:
 
 
 def _pack_parameters(config: LatentConfig | RawConfig) -> list[Any]:
+    if isinstance(config, LevelConfig):
+        return [NUMBERS_LEVELS, config.bits, config.index_bits, config.groups]
     if isinstance(config, RawConfig):
         return [int(config.is_float), config.bits, config.divisor]
     return [
@@ -270,7 +286,19 @@ def _latent_config(values: list[Any], shape: tuple[int, int, int]) -> LatentConf
     )
 
 
-def _raw_config(values: list[Any]) -> RawConfig:
+def _level_config(values: list[Any], channels: int) -> LevelConfig:
+    bits = check_integer(f"key {PARAMETERS}[1]", values[1], 16, 32)
+    index_bits = check_integer(f"key {PARAMETERS}[2]", values[2], 1, MAX_INDEX_BITS)
+    groups = check_integer(f"key {PARAMETERS}[3]", values[3], 1, channels)
+    if bits not in (16, 32) or groups not in (1, channels):
+        raise RddFormatError(f"header: key {PARAMETERS} has levels of {bits} bits for {groups} of {channels} channels")
+    return LevelConfig(is_float=True, bits=bits, index_bits=index_bits, groups=groups)
+
+
+def _raw_config(values: list[Any], channels: int) -> RawConfig:
+    if len(values) == 4 and values[0] == NUMBERS_LEVELS:
+        check_integer(f"key {PARAMETERS}[0]", values[0], 0, NUMBERS_LEVELS)
+        return _level_config(values, channels)
     if len(values) != 3:
         raise RddFormatError(f"header: key {PARAMETERS} has {len(values)} elements, expected 3")
     is_float = bool(check_integer(f"key {PARAMETERS}[0]", values[0], 0, 1))
@@ -359,7 +387,7 @@ def unpack_header(data: bytes) -> Header:
         slice_sizes=_slice_sizes(fields),
         labels_bytes=section_bytes[0],
         slice_bytes=tuple(section_bytes[1:]),
-        config=_raw_config(parameters) if profile == PROFILE_RAW else _latent_config(parameters, shape),
+        config=_raw_config(parameters, shape[0]) if profile == PROFILE_RAW else _latent_config(parameters, shape),
         space=_space(fields, shape[0]) if SPACE in raw else None,
         texts=_texts(fields, num_classes),
     )

@@ -44,7 +44,7 @@ def golomb_orders() -> np.ndarray:
 
 
 @cache
-def _decay() -> np.ndarray:
+def decay() -> np.ndarray:
     """decay[i, n] = exp(-n / (32 b_i)) in units of 2**-30, int64, shape (155, 481)."""
     ratios = np.array(_constants()[0], np.int64)
     steps = MEANS_PER_UNIT * ESCAPE
@@ -65,12 +65,12 @@ def _frequencies(mass: np.ndarray, mass_bits: int) -> np.ndarray:
 @cache
 def primary_table() -> np.ndarray:
     """Frequencies - 1 of the primary symbols, float32, shape (155 * 32, 16); row = 32 * scale + mean index."""
-    decay = _decay()
+    lengths = decay()
     mean = np.arange(NUM_MEANS)[:, None] - MEAN_ORIGIN  # (32, 1)
     centre = MEANS_PER_UNIT * SYMBOL_OFFSETS[None, :].astype(np.int64) - mean  # (32, 15)
 
     def cumulative(n: np.ndarray) -> np.ndarray:  # twice the Laplace distribution function, in units of 2**-30
-        tail = decay[:, np.abs(n)]  # (155, 32, 15)
+        tail = lengths[:, np.abs(n)]  # (155, 32, 15)
         return np.where(n <= 0, tail, (2 << UNIT_BITS) - tail)
 
     half = MEANS_PER_UNIT // 2
@@ -89,7 +89,7 @@ def primary_bits() -> np.ndarray:
 @cache
 def tail_table() -> np.ndarray:
     """Frequencies - 1 of |offset| - 8 = 0..14 and a second escape, float32, shape (155, 16)."""
-    edges = _decay()[:, ::MEANS_PER_UNIT]  # (155, 16): decay over whole units 0..15
+    edges = decay()[:, ::MEANS_PER_UNIT]  # (155, 16): decay over whole units 0..15
     mass = np.concatenate([edges[:, :-1] - edges[:, 1:], edges[:, -1:]], axis=-1)
     return (_frequencies(mass, UNIT_BITS) - 1).astype(np.float32)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,26 @@ def test_round_trip_through_tensors_keeps_the_space(tmp_path):
     run("decode", tmp_path / "a.rdd", tmp_path / "b.npz")
     assert run("encode", tmp_path / "b.npz", tmp_path / "b.rdd", "--profile", "raw").code == 0
     assert (tmp_path / "a.rdd").read_bytes() == (tmp_path / "b.rdd").read_bytes()
+
+
+def test_bits_quantise_a_float_set(tmp_path):
+    samples = np.random.default_rng(0).normal(size=(4, 1, 6, 6)).astype(np.float32)
+    source = tensor_file(tmp_path / "a.npz", samples, [0, 0, 1, 1])
+    arguments = [source, tmp_path / "a.rdd", "--profile", "raw", "--space", "other:noise", "--bits", 2, "--json"]
+    outcome = run("encode", *arguments)
+    assert outcome.code == 0, outcome
+    decoded = rducodec.read(tmp_path / "a.rdd").samples()
+    assert [len(np.unique(part)) for part in (decoded[:2], decoded[2:])] == [4, 4]
+    found = json.loads(outcome.out)
+    assert found["mse"] == pytest.approx(float(np.square(decoded.astype(np.float64) - samples).mean()))
+    assert found["psnr"] == pytest.approx(-10 * np.log10(found["mse"]))
+    assert "at most 4 values a slice" in run("inspect", tmp_path / "a.rdd").out
+
+
+def test_bits_have_no_meaning_in_the_latent_profile(tmp_path):
+    image_folder(tmp_path / "birds")
+    message = refused(2, "encode", tmp_path / "birds", tmp_path / "a.rdd", "--bits", 2)
+    assert "--bits has no meaning without --profile raw" in message
 
 
 def test_notes_about_the_source_do_not_disturb_the_json(tmp_path):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from rducodec import RddVersionError
+from rducodec.demo import NUM_CLASSES
 from rducodec.files import translated_errors
 from rducodec_cli import options
 from rducodec_cli.bpc import BYTES_PER_KB, print_rate, rate_fields
-from rducodec_cli.progress import training_progress
+from rducodec_cli.progress import distillation_progress
 from rducodec_cli.terminal import INDENT, print_json, print_table
 
 if TYPE_CHECKING:
@@ -24,39 +24,39 @@ def _print(outcome: Outcome) -> None:
     click.echo(click.style(f"Where the bits of {outcome.file} go", bold=True))
     print_rate(outcome.rate)
     click.echo()
-    largest = outcome.rows[0].bytes_per_class
-    click.echo(click.style("What the kilobytes cost", bold=True))
+    click.echo(click.style("What the kilobytes are worth", bold=True))
     print_table(
-        ["training set", "kB per class", "ratio", "test accuracy"],
+        ["training set", "kB per class", "samples per class", "test accuracy"],
         [
             [
-                row.name,
-                f"{row.bytes_per_class / BYTES_PER_KB:.3f}",
-                f"{largest / row.bytes_per_class:.1f} x",
+                Path(row.name).name,
+                "–" if row.bytes_per_class is None else f"{row.bytes_per_class / BYTES_PER_KB:.3f}",
+                f"{row.num_samples / row.num_classes:.4g}",
                 f"{100 * row.accuracy.mean:.1f} ± {100 * row.accuracy.std:.1f} %",
             ]
             for row in outcome.rows
         ],
     )
     networks = len(outcome.rows[0].accuracy.per_network)
+    lossless = outcome.lossless_bytes_per_class / BYTES_PER_KB
     click.echo(
         f"{INDENT}{networks} networks each, {outcome.num_test_images} held-out digits; "
-        f"decoded digits are {outcome.psnr:.1f} dB from the originals"
+        f"all training digits take {lossless:.2f} kB per class as one lossless .rdd file"
     )
     click.echo()
-    click.echo(f"{INDENT}picture, originals beside decoded digits: {outcome.picture}")
+    click.echo(f"{INDENT}accuracy against kilobytes: {outcome.plot}")
+    click.echo(f"{INDENT}samples, overfitted beside distilled: {outcome.samples}")
     click.echo(f"{INDENT}look further: rdd inspect {outcome.file}")
 
 
 def _fields(outcome: Outcome) -> dict[str, object]:
     return {
         "rate": rate_fields(str(outcome.file), outcome.rate),
-        "psnr": outcome.psnr,
-        "rows": [
-            dataclasses.asdict(row) | {"mean": row.accuracy.mean, "std": row.accuracy.std} for row in outcome.rows
-        ],
+        "rows": [row.fields() for row in outcome.rows],
+        "lossless_bytes_per_class": outcome.lossless_bytes_per_class,
         "num_test_images": outcome.num_test_images,
-        "picture": str(outcome.picture),
+        "samples": str(outcome.samples),
+        "plot": str(outcome.plot),
     }
 
 
@@ -65,9 +65,10 @@ def _fields(outcome: Outcome) -> dict[str, object]:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all randomness.")
 @options.common
 def demo(folder: str, as_json: bool, seed: int) -> None:
-    """Compress, decode, verify and count the embedded digits; files go to FOLDER.
+    """Distil, decode, verify, count and evaluate the embedded digits; files go to FOLDER.
 
-    Shows what the kilobytes cost: the accuracy of classifiers trained on the originals and on the decoded digits.
+    Shows what kilobytes are worth: the accuracy of classifiers trained on distilled digits, and on rivals of the same
+    size. An interrupted demo continues where it was.
     """
     try:
         from rducodec.demo.chain import run_demo  # needs torch
@@ -81,8 +82,8 @@ def demo(folder: str, as_json: bool, seed: int) -> None:
     target = Path(folder)
     with translated_errors(target):
         target.mkdir(parents=True, exist_ok=True)
-    with training_progress("compressing") as told:
-        outcome = run_demo(target, seed=seed, progress=told, say=say)
+    with distillation_progress(say, num_classes=NUM_CLASSES) as training:
+        outcome = run_demo(target, seed=seed, reports=training)
     if as_json:
         print_json(_fields(outcome))
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rducodec import Limits, RddVersionError
+from rducodec import Limits, RddInputError, RddVersionError
 from rducodec.files import check_target, write_file
 from rducodec_cli import options
 from rducodec_cli.bpc import BYTES_PER_KB
@@ -61,6 +61,14 @@ def _training(label: str, networks: int) -> Iterator[EvaluationCallback]:
         yield told
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    """0,1,6 as numbers; none for an empty text. Raises RddInputError."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise RddInputError(f"{text!r}: expected numbers separated by commas")
+    return tuple(int(part) for part in parts)
+
+
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
@@ -81,7 +89,7 @@ def _evaluator(settings: dict[str, Any], device: torch.device) -> Evaluator:
     paths = {name: None if settings[name] is None else Path(settings[name]) for name in ("root", "cache")}
     data = load_data(settings["data"], paths["root"], size=settings["size"], cache=paths["cache"])
     return Evaluator(
-        data,
+        data.of_classes(settings["classes"]),
         device,
         num_networks=settings["networks"],
         seed=settings["seed"],
@@ -182,6 +190,12 @@ def _print(rows: list[Row], evaluator: Evaluator) -> None:
 @click.option("--root", metavar="PATH", type=click.Path(), help="Where your copy of it is.")
 @click.option("--size", type=click.IntRange(min=1), metavar="N", help="Side of the images of a folder.")
 @click.option("--cache", metavar="PATH", type=click.Path(), help="Folder for decoded images.")
+@click.option(
+    "--classes",
+    type=options.Parsed("A,B,...", _numbers),
+    default="",
+    help="Only these classes of the data, in this order, e.g. 0,1,6,7.",
+)
 @click.option("--space", metavar="SPACE", help="How images come to the values of a file that does not say it.")
 @click.option("--zca-file", metavar="PATH", type=click.Path(), help="ZCA constants.  [default: fitted again]")
 @click.option("--protocol", metavar="NAME", default=DEFAULT_PROTOCOL, show_default=True, help="How to train.")

@@ -19,9 +19,11 @@ from rducodec_cli.decode import decode
 from rducodec_cli.demo import demo
 from rducodec_cli.encode import encode
 from rducodec_cli.eval import evaluation
+from rducodec_cli.experts import experts
 from rducodec_cli.inspection import inspect
 from rducodec_cli.options import DEBUG_KEY
 from rducodec_cli.terminal import shown
+from rducodec_cli.train import train
 from rducodec_cli.verify import verify
 
 EXIT_BUG, EXIT_USAGE = 1, 2
@@ -106,7 +108,7 @@ def rdd(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (encode, decode, bpc, claims, inspect, verify, evaluation, demo):
+for _command in (encode, decode, bpc, claims, inspect, verify, train, experts, evaluation, demo):
     rdd.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""A contact sheet: original and decoded samples of every class, one above the other."""
+"""A contact sheet: two sets of samples side by side, class under class."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 TILE_SIDE = 48  # least side of an enlarged sample, in pixels
 GAP = 4  # between tiles
-BLOCK_GAP = 20  # between the original and the decoded block
+BLOCK_GAP = 20  # between the two blocks
 MARGIN = 16
 TITLE_HEIGHT = 30
 LABEL_WIDTH = 24  # room for the class number left of a row
 TITLE_SIZE, LABEL_SIZE = 20, 18  # font sizes
 BACKGROUND, INK = (255, 255, 255), (24, 24, 24)
-DIFFERENT, SAME = "decoded", "decoded (identical)"
 
 __all__ = ["contact_sheet"]
 
@@ -27,10 +26,11 @@ def contact_sheet(
     path: str | PathLike[str],
     *,
     labels: ArrayLike,
+    titles: tuple[str, str] = ("original", "decoded"),
     per_class: int = 8,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> None:
-    """Write a picture with `per_class` samples of each class: the originals left, the same ones decoded right.
+    """Write a picture with `per_class` samples of each class: `raw` left, the same ones as `decoded` right.
 
     `raw` and `decoded` are floats (N, C, H, W), C 1 or 3, in the same order as the integer `labels` (N,). Values
     are shown from black at `bounds[0]` to full at `bounds[1]`, clipped; pixels are enlarged without smoothing.
@@ -47,8 +47,7 @@ def contact_sheet(
     names = np.unique(classes)
     rows = [np.flatnonzero(classes == name)[:per_class] for name in names]
     blocks = [_block(samples, rows, bounds) for samples in (originals, copies)]
-    titles = ["original", SAME if np.array_equal(originals, copies) else DIFFERENT]
-    _compose(blocks, titles, [str(name) for name in names]).save(path)
+    _compose(blocks, list(titles), [str(name) for name in names]).save(path)
 
 
 def _block(samples: NDArray[np.generic], rows: list[NDArray[np.intp]], bounds: tuple[float, float]) -> Image.Image:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 _STARTED_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PATIENCE = timedelta(days=7)  # with processes that wait: the first one compresses images for hours before all go on
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,17 @@ ALONE = Group()
 
 @contextmanager
 def joined_group(device: torch.device) -> Iterator[Group]:
-    """The group that torchrun started this process in (NCCL for CUDA, gloo else), or `ALONE`."""
+    """The group that torchrun started this process in (NCCL for CUDA, gloo else), or `ALONE`.
+
+    device: where it is a GPU without a number, each process of a machine takes its own.
+    """
     if not all(name in os.environ for name in _STARTED_BY_TORCHRUN) or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        own = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
+        torch.cuda.set_device(own)  # also where NCCL puts its own messages
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Group(dist.get_rank(), dist.get_world_size())
     finally:

@@ -15,6 +15,7 @@ def generator_for(seed: int, purpose: str, *steps: int, device: torch.device | s
     >>> generator_for(0, "noise", 7).initial_seed() == generator_for(0, "noise", 8).initial_seed()
     False
     """
-    digest = hashlib.sha256(repr((seed, purpose, steps)).encode()).digest()
+    # int: numpy's integers are written otherwise
+    digest = hashlib.sha256(repr((int(seed), purpose, tuple(map(int, steps)))).encode()).digest()
     start = int.from_bytes(digest[:8], "little") & ((1 << SEED_BITS) - 1)
     return torch.Generator(device).manual_seed(start)

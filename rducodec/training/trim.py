@@ -16,13 +16,15 @@ from torch import Tensor
 
 from rducodec.entropy.context import context_offsets
 from rducodec.model import LatentConfig
-from rducodec.training.export import CODER_BITS, coded_bits, export
+from rducodec.training.export import coded_bits, export
 from rducodec.training.objective import Objective
 from rducodec.training.parameters import SliceParameters, split_scales
 from rducodec.training.rounding import LATENT_GAIN, straight_through_round
 
 MAX_SWEEPS = 16  # over all latents
 PRICE_STEP = 1.5  # change of the error accepted for a bit, from sweep to sweep
+START_SHARE = 0.5  # of the price that seems to be enough: dearer moves only where no cheaper ones are left
+MOST_OF_A_SWEEP = 0.5  # of the bits that moves can save, for that price
 PROBE_SHARE = 0.05  # of the latents of a scale that are moved to measure the curvature
 
 
@@ -118,7 +120,7 @@ def trimmed_to(
             return None
         parameters = replace(parameters, latents=latents)
         _, latent_bits = coded(parameters)
-        allowed -= max(latent_bits - budget, CODER_BITS)
+        allowed -= max(latent_bits - budget, 1.0)
     return parameters
 
 
@@ -127,19 +129,27 @@ def trimmed_latents(
 ) -> Tensor | None:
     """Latents (S, n, num_latents) of all slices with at most `max_bits` together.
 
-    `lmbda`: where the search for the price of a bit starts. The result holds integers divided by the gain. None if so
-    few bits are not reached.
+    `lmbda`: least price of a bit where the search starts, 0 if nothing is known. The result holds integers divided by
+    the gain. None if so few bits are not reached.
     """
     own = replace(parameters, latents=(parameters.latents * LATENT_GAIN).round() / LATENT_GAIN)
     bits = _bit_map(objective, own)
     if float(bits.sum()) <= max_bits:
         return own.latents
+    if max_bits <= 0:
+        return None
     lattice = _Lattice.of_context(objective.config.context_size)
+    masks = list(lattice.masks(objective.config, own.latents.device))
     curvature = _curvatures(objective, own, generator=generator)
     price = lmbda
     for _ in range(MAX_SWEEPS):
-        for mask in lattice.masks(objective.config, own.latents.device):
-            own = _moved(objective, own, bits, mask, lattice, curvature, price=price)
+        for index, mask in enumerate(masks):
+            excess = float(bits.sum()) - max_bits
+            moves = _moves(objective, own, bits, mask, lattice, curvature)
+            if index == 0:
+                price = max(price, START_SHARE * moves.price_for(excess / len(masks)))
+            change = moves.direction * moves.chosen(price, excess) / LATENT_GAIN
+            own = replace(own, latents=own.latents + change)
             bits = _bit_map(objective, own)
             if float(bits.sum()) <= max_bits:
                 return own.latents
@@ -151,23 +161,49 @@ def _bit_map(objective: Objective, parameters: SliceParameters) -> Tensor:
     return objective.bit_map(parameters) * objective.samples.weight[:, :, None]
 
 
-def _moved(
-    objective: Objective,
-    parameters: SliceParameters,
-    bits: Tensor,
-    mask: Tensor,
-    lattice: _Lattice,
-    curvature: Tensor,
-    *,
-    price: float,
-) -> SliceParameters:
-    """The latents of `mask` moved towards zero where error + price * bits falls."""
+@dataclass(frozen=True)
+class _Moves:
+    """Latents that may move by one towards zero, each (S, n, num_latents)."""
+
+    direction: Tensor  # -1, 0, 1
+    rise: Tensor  # of the summed squared error
+    saved: Tensor  # bits, its own and those of latents that see it
+
+    def _ranked(self) -> tuple[Tensor, Tensor]:
+        """Error per saved bit of every move, infinite where none is possible; and the order, cheapest first; flat."""
+        possible = (self.direction != 0) & (self.saved > 0)
+        cost = torch.where(possible, self.rise / self.saved, torch.inf).flatten()
+        return cost, cost.argsort(stable=True)
+
+    def price_for(self, num_bits: float) -> float:
+        """The price at which moves save so many bits, or half of what they can; 0 if they lower the error besides."""
+        cost, order = self._ranked()
+        possible = cost[order].isfinite()
+        if not bool(possible.any()):
+            return 0.0
+        total = torch.where(possible, self.saved.flatten()[order], 0).cumsum(0)
+        wanted = min(num_bits, MOST_OF_A_SWEEP * float(total[-1]))
+        return max(0.0, float(cost[order][int((total < wanted).sum())]))
+
+    def chosen(self, price: float, excess: float) -> Tensor:
+        """Moves that are worth it at this price, bool; of these the cheapest, no more than save the excess."""
+        cost, order = self._ranked()
+        worth = cost < price
+        saved = torch.where(worth, self.saved.flatten(), 0)[order]
+        needed = saved.cumsum(0) - saved < excess
+        result = torch.zeros_like(worth)
+        result[order] = needed
+        return (result & worth).view_as(self.direction)
+
+
+def _moves(
+    objective: Objective, parameters: SliceParameters, bits: Tensor, mask: Tensor, lattice: _Lattice, curvature: Tensor
+) -> _Moves:
+    """What becomes of error and bits if latents of `mask` move."""
     _, (grad,) = objective.gradients(
         parameters, rounding=lambda x, _: straight_through_round(x), lmbda=0.0, train_networks=False
     )
-    move = -parameters.latents.sign() * mask
-    trial = replace(parameters, latents=parameters.latents + move / LATENT_GAIN)
-    more_bits = lattice.gathered(_bit_map(objective, trial) - bits, objective.config)
-    rise = move * grad / LATENT_GAIN + 0.5 * curvature
-    accepted = (move != 0) & (rise + price * more_bits < 0) & (more_bits < 0)
-    return replace(parameters, latents=parameters.latents + move * accepted / LATENT_GAIN)
+    direction = -parameters.latents.sign() * mask
+    trial = replace(parameters, latents=parameters.latents + direction / LATENT_GAIN)
+    saved = lattice.gathered(bits - _bit_map(objective, trial), objective.config)
+    return _Moves(direction, direction * grad / LATENT_GAIN + 0.5 * curvature, saved)

@@ -49,6 +49,23 @@ def test_table_and_result_file(tmp_path):
     assert again.json == document
 
 
+def test_some_classes(tmp_path):
+    images, labels = load_digits()
+    rows = [np.flatnonzero(labels == digit)[:3] for digit in (7, 1)]
+    samples = np.rint(images[np.concatenate(rows)] * 16).astype(np.uint8)
+    path = tmp_path / "two.rdd"
+    config, space = rducodec.RawConfig(False, 5, 16), rducodec.ValueSpace()
+    path.write_bytes(rducodec.pack_raw(samples, rducodec.Labels(np.full(2, 3)), config, space=space))
+    outcome = run("eval", path, *SHORT, "--classes", "7,1", "--json")
+    assert outcome.code == 0, outcome
+    assert outcome.json["data"]["num_classes"] == 2
+    assert outcome.json["data"]["num_test"] == 100
+    assert outcome.json["rows"][0]["mean"] > 0.6
+    assert "the data has 10" in refused(7, "eval", path, *SHORT)
+    assert "different numbers 0..9" in refused(7, "eval", path, *SHORT, "--classes", "7,7")
+    assert "separated by commas" in refused(2, "eval", path, *SHORT, "--classes", "7;1")
+
+
 def test_several_networks(tmp_path):
     outcome = run(
         "eval", digits(tmp_path), *SHORT[:4], "--epochs", "1", "--nets", "convnet,alexnet", "--networks", "1", "--json"

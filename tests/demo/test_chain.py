@@ -1,4 +1,4 @@
-"""The demo from digits to files, picture and numbers, with a training too short to be good."""
+"""The demo from digits to files, pictures and numbers, with trainings too short to be good."""
 
 from __future__ import annotations
 
@@ -14,18 +14,27 @@ pytest.importorskip("torch")
 
 def test_run_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rducodec.demo import chain
+    from rducodec.training.distillation import Configuration, Reports, read_configuration
 
-    monkeypatch.setattr(chain, "PER_CLASS", 5)
-    monkeypatch.setattr(chain, "STEPS", 10)
+    def short(name: str, changes: list[str]) -> Configuration:
+        tiny = ["samples.spc=5", "initial.steps=10", "joint.iterations=3", "utility.options.real_batch=8"]
+        return read_configuration(name, [*changes, *tiny])
+
+    monkeypatch.setattr(chain, "read_configuration", short)
+    monkeypatch.setattr(chain, "PROTOCOL", chain.PROTOCOL.with_values({"epochs": 1}))
+    monkeypatch.setattr(chain, "BUDGETS", (0.5, 1.0))
     said: list[str] = []
-    outcome = chain.run_demo(tmp_path, say=said.append)
+    outcome = chain.run_demo(tmp_path, reports=Reports(say=said.append))
     dataset = rducodec.read(outcome.file)
     assert dataset.samples().shape == (50, 1, 8, 8)
     assert np.bincount(dataset.labels).tolist() == [5] * 10
-    lossless = rducodec.read(outcome.raw_file).stored_samples()
-    assert lossless.max() <= chain.LEVELS
-    assert outcome.rate.file_bits == 8 * outcome.file.stat().st_size
-    assert outcome.picture.read_bytes().startswith(b"\x89PNG")
-    sizes = [row.bytes_per_class for row in outcome.rows]
-    assert sizes == [5 * 64 * 4, outcome.raw_file.stat().st_size / 10, outcome.file.stat().st_size / 10]
-    assert len(said) == 4
+    assert outcome.rate.file_bits == 8 * outcome.file.stat().st_size <= 8 * 10 * 512
+    for picture in (outcome.samples, outcome.plot):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    names = [Path(row.name).name for row in outcome.rows if row.kind == "file"]
+    assert names == ["distilled-0.5kB.rdd", "overfitted-0.5kB.rdd", "distilled-1.0kB.rdd", "overfitted-1.0kB.rdd"]
+    assert all(row.bytes_per_class is None or row.bytes_per_class <= 1024 for row in outcome.rows)
+    lossless = rducodec.read(tmp_path / "digits-lossless.rdd")
+    assert lossless.stored_samples().max() == chain.LEVELS
+    assert len(lossless.labels) == 1240
+    assert any("verifying" in line for line in said)

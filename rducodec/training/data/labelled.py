@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rducodec.errors import RddInputError
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,16 @@ class LabelledImages:
             return np.divide(chosen, np.float32(255), dtype=np.float32)
         return chosen.astype(np.float32, copy=False)
 
+    def of_classes(self, classes: Sequence[int]) -> LabelledImages:
+        """Only the images of these classes, relabelled 0, 1, ... in this order. Raises RddInputError."""
+        if len(set(classes)) != len(classes) or not all(0 <= label < self.num_classes for label in classes):
+            raise RddInputError(f"classes: {list(classes)}, expected different numbers 0..{self.num_classes - 1}")
+        place = np.full(self.num_classes, -1, np.int64)
+        place[list(classes)] = np.arange(len(classes))
+        labels = place[self.labels]
+        names = tuple(self.class_names[label] for label in classes)
+        return LabelledImages(self.images[labels >= 0], labels[labels >= 0], names)
+
 
 @dataclass(frozen=True)
 class DataSplit:
@@ -42,3 +55,10 @@ class DataSplit:
     name: str
     train: LabelledImages
     test: LabelledImages | None = None
+
+    def of_classes(self, classes: Sequence[int]) -> DataSplit:
+        """Both parts with these classes only; all of them for none. Raises RddInputError."""
+        if not classes:
+            return self
+        test = None if self.test is None else self.test.of_classes(classes)
+        return DataSplit(self.name, self.train.of_classes(classes), test)

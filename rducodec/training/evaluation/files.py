@@ -96,7 +96,7 @@ def labels_in(
     """
     names, soft = file.dataset.header.texts.class_names, file.dataset.soft_labels
     place = np.arange(data.num_classes)
-    remarks = () if soft is None else ("trained on its soft labels",)
+    remarks: tuple[str, ...] = () if soft is None else ("trained on its soft labels",)
     if names and names != data.class_names:
         if sorted(names) == sorted(data.class_names):
             place = np.array([data.class_names.index(name) for name in names], np.int64)

@@ -1,0 +1,55 @@
+"""The folder of a run: which files it holds, whose it is, and whether there is room."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rducodec.errors import RddInputError
+from rducodec.files import translated_errors, write_file
+from rducodec.training.distillation.configuration import Configuration
+
+DISTILLED, OVERFITTED = "distilled.rdd", "overfitted.rdd"
+INITIAL_CHECKPOINT, JOINT_CHECKPOINT = "initial.safetensors", "joint.safetensors"
+RUN_FILE, LOG_FILE = "run.json", "log.csv"
+
+
+def check_room(folder: Path, *, num_bytes: int) -> None:
+    """Raises RddInputError where the disk has less room than checkpoints take, before hours are spent."""
+    parent = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    with translated_errors(parent):
+        free = shutil.disk_usage(parent).free
+    if free < num_bytes:
+        raise RddInputError(
+            f"{folder}: {free} bytes free, checkpoints need about {num_bytes}; free some, or choose another folder"
+        )
+
+
+def note_run(folder: Path, fingerprint: str, configuration: Configuration, *, data: str) -> None:
+    """Make the folder and write down which run is here. Raises RddInputError where it is another one."""
+    file = folder / RUN_FILE
+    with translated_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    others = [
+        name for name in (DISTILLED, OVERFITTED, INITIAL_CHECKPOINT, JOINT_CHECKPOINT) if (folder / name).exists()
+    ]
+    if others and not file.exists():
+        raise RddInputError(f"{folder}: holds {others[0]}, but no {RUN_FILE} says of which run; choose another folder")
+    if others and _read(file).get("fingerprint") != fingerprint:
+        raise RddInputError(
+            f"{folder}: holds a run of another configuration or of other data; choose another folder or remove this one"
+        )
+    notes = {"fingerprint": fingerprint, "data": data, "configuration": configuration.fields()}
+    write_file(file, json.dumps(notes, indent=1, default=str).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with translated_errors(path):
+        data = path.read_bytes()
+    try:
+        fields = json.loads(data)
+    except ValueError as error:  # of JSON or of UTF-8
+        raise RddInputError(f"{path}: damaged ({error}); choose another folder or remove this one") from error
+    return fields if isinstance(fields, dict) else {}

@@ -1,0 +1,94 @@
+"""The weight of the utility against bits, lambda of Eq. 20: a published pair, or what holds a target size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+PROPORTIONAL_GAIN = 3.0  # change of log lambda for a deviation of log bits: bits go with its cube root (digits)
+INTEGRAL_GAIN = 0.02  # the same, added up with every 1 / learning_rate of movement
+START_SHARE = 1e-3  # gradients of utility are noisy: with more, latents wander off, and their bits with them
+MAX_ERROR = 0.3  # of log bits, that is acted upon
+
+
+class Weight(Protocol):
+    """lambda from iteration to iteration."""
+
+    @property
+    def lmbda(self) -> float:
+        """For the next step."""
+
+    def told(self, num_bits: float, *, position: float, moved: float) -> None:
+        """Bits of the step that was done at `position` (0..1); `moved` is its learning rate."""
+
+    def state(self) -> dict[str, float]:
+        """For a checkpoint."""
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Inverse of `state`."""
+
+
+@dataclass
+class TwoStages:
+    """One value in the first half, another in the second (paper, A2)."""
+
+    first: float
+    second: float
+    halfway: bool = False
+
+    @property
+    def lmbda(self) -> float:
+        """Of the present half."""
+        return self.second if self.halfway else self.first
+
+    def told(self, num_bits: float, *, position: float, moved: float) -> None:  # noqa: ARG002 (one interface)
+        """Only the position matters."""
+        self.halfway = position >= 0.5
+
+    def state(self) -> dict[str, float]:
+        """For a checkpoint."""
+        return {"halfway": float(self.halfway)}
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Inverse of `state`."""
+        self.halfway = bool(state["halfway"])
+
+
+@dataclass
+class HeldSize:
+    """A proportional-integral controller of log lambda that holds the size at a target.
+
+    The integral part goes with the distance that the optimiser moves, so that a run with half the learning rate is
+    steered half as fast.
+    """
+
+    target_bits: float
+    base: float  # lambda without the proportional part
+    error: float = 0.0  # latest deviation of log bits
+
+    @property
+    def lmbda(self) -> float:
+        """Less weight of the utility where there are too many bits."""
+        return self.base * math.exp(-PROPORTIONAL_GAIN * self.error)
+
+    def told(self, num_bits: float, *, position: float, moved: float) -> None:  # noqa: ARG002 (one interface)
+        """Correct by the size of the step that was done."""
+        error = math.log(max(num_bits, 1.0) / self.target_bits)
+        self.error = max(-MAX_ERROR, min(MAX_ERROR, error))
+        self.base *= math.exp(-INTEGRAL_GAIN * moved / 1e-3 * self.error)
+
+    def state(self) -> dict[str, float]:
+        """For a checkpoint."""
+        return {"base": self.base, "error": self.error}
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Inverse of `state`."""
+        self.base, self.error = state["base"], state["error"]
+
+
+def cautious_weight(rate_grad: Tensor, utility_grad: Tensor) -> float:
+    """A weight at which the utility pulls at the latents with `START_SHARE` of the root mean square of the bits."""
+    return START_SHARE * float(rate_grad.norm() / utility_grad.norm().clamp_min(1e-30))

@@ -1,0 +1,1 @@
+"""Configurations as TOML files; `rdd train --list` shows them."""

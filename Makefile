@@ -12,7 +12,7 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --cov --cov-report=term
 
 # Tests that take longer than a few seconds each.
 slow: $(STAMP)

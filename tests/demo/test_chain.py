@@ -17,23 +17,24 @@ def test_run_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rducodec.training.distillation import Configuration, Reports, read_configuration
 
     def short(name: str, changes: list[str]) -> Configuration:
-        tiny = ["samples.spc=5", "initial.steps=10", "joint.iterations=3", "utility.options.real_batch=8"]
+        tiny = ["samples.spc=5", "samples.decoder=4", "samples.entropy=8x0", "initial.steps=10"]
+        tiny += ["joint.iterations=3", "utility.options.real_batch=8", "export.thresholds=[1e-2]"]
         return read_configuration(name, [*changes, *tiny])
 
     monkeypatch.setattr(chain, "read_configuration", short)
-    monkeypatch.setattr(chain, "PROTOCOL", chain.PROTOCOL.with_values({"epochs": 1}))
-    monkeypatch.setattr(chain, "BUDGETS", (0.5, 1.0))
+    monkeypatch.setattr(chain, "PROTOCOL", chain.PROTOCOL.with_values({"epochs": 1, "full_epochs": 1}))
+    monkeypatch.setattr(chain, "BUDGETS", (0.2, 0.25))
     said: list[str] = []
     outcome = chain.run_demo(tmp_path, reports=Reports(say=said.append))
     dataset = rducodec.read(outcome.file)
     assert dataset.samples().shape == (50, 1, 8, 8)
     assert np.bincount(dataset.labels).tolist() == [5] * 10
-    assert outcome.rate.file_bits == 8 * outcome.file.stat().st_size <= 8 * 10 * 512
+    assert outcome.rate.file_bits == 8 * outcome.file.stat().st_size <= 8 * 10 * 0.2 * 1024
     for picture in (outcome.samples, outcome.plot):
         assert picture.read_bytes().startswith(b"\x89PNG")
     names = [Path(row.name).name for row in outcome.rows if row.kind == "file"]
-    assert names == ["distilled-0.5kB.rdd", "overfitted-0.5kB.rdd", "distilled-1.0kB.rdd", "overfitted-1.0kB.rdd"]
-    assert all(row.bytes_per_class is None or row.bytes_per_class <= 1024 for row in outcome.rows)
+    assert names == ["distilled-0.2kB.rdd", "overfitted-0.2kB.rdd", "distilled-0.25kB.rdd", "overfitted-0.25kB.rdd"]
+    assert all(row.bytes_per_class is None or row.bytes_per_class <= 256 for row in outcome.rows)
     lossless = rducodec.read(tmp_path / "digits-lossless.rdd")
     assert lossless.stored_samples().max() == chain.LEVELS
     assert len(lossless.labels) == 1240

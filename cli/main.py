@@ -21,6 +21,7 @@ from rducodec_cli.encode import encode
 from rducodec_cli.eval import evaluation
 from rducodec_cli.inspection import inspect
 from rducodec_cli.options import DEBUG_KEY
+from rducodec_cli.recompress import recompress_command
 from rducodec_cli.terminal import shown
 from rducodec_cli.verify import verify
 
@@ -106,7 +107,7 @@ def rdd(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (encode, decode, bpc, claims, inspect, verify, evaluation, demo):
+for _command in (encode, decode, recompress_command, bpc, claims, inspect, verify, evaluation, demo):
     rdd.add_command(_command)
 
 

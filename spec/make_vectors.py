@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import rducodec
 from rducodec.entropy import tables
 from spec.vector_tools import counts, latent_file, random_slice, resealed, tiny_config
 from spec.vectors_invalid import invalid
+from spec.vectors_sharing import invalid_sharing, valid_sharing
 from spec.vectors_valid import CONSTANT, valid, worked_example
 
 __all__ = ["counts", "latent_file", "random_slice", "resealed", "tiny_config"]  # what tests and benchmarks use
@@ -156,11 +158,12 @@ def write_vectors(kind: str, vectors: Iterable[tuple[str, bytes, dict[str, Any]]
 
 def main() -> None:
     """Write everything."""
-    good = dict(valid())
+    good = dict(chain(valid(), valid_sharing()))
     for name, data in good.items():
         check_variety(name, data)
     write_vectors("valid", ((name, data, expectation(data)) for name, data in good.items()), indent=1)
-    bad = ((name, data, {"error": error, "message": message}) for name, data, error, message in invalid(good))
+    refused = chain(invalid(good), invalid_sharing(good))
+    bad = ((name, data, {"error": error, "message": message}) for name, data, error, message in refused)
     write_vectors("invalid", bad, indent=None)
     document = HERE / "rdd-format.md"
     document.write_text(fill_in(document.read_text("utf-8")), "utf-8")

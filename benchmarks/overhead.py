@@ -39,8 +39,11 @@ def compare(path: str) -> list[dict[str, float]]:
     rows = []
     for entry, part in zip(dataset.slices, dataset.latent_slices(), strict=True):
         payload = data[entry.offset_bytes + SLICE_CHECK_BYTES : entry.offset_bytes + entry.num_bytes]
-        codes = decode_codes(RangeDecoder(payload), config.tensor_shapes())
-        network_bits = math.floor(information_bits(part.tensors(), codes).sum())
+        own = dataset.stored_tensors(entry)
+        network_bits = 0
+        if part.tensors()[own]:
+            codes = decode_codes(RangeDecoder(payload), config.tensor_shapes()[own])
+            network_bits = math.floor(information_bits(part.tensors()[own], codes).sum())
         stored = 8 * (entry.num_bytes - SLICE_CHECK_BYTES) - network_bits
         estimate = shannon_bits(part, config)
         rows.append(

@@ -13,6 +13,7 @@ from rducodec import Dataset, LatentConfig, LevelConfig, Limits
 from rducodec.bitstream.container import MAJOR, MINOR, PREFIX_BYTES
 from rducodec.interop.space import describe_space, space_fields
 from rducodec.rate import SoftLabelRate
+from rducodec.reader import SliceEntry
 from rducodec_cli import options
 from rducodec_cli.bpc import soft_label_text
 from rducodec_cli.terminal import amount, print_fields, print_json, print_table, shown
@@ -35,8 +36,16 @@ def _sections(dataset: Dataset) -> list[dict[str, Any]]:
     ]
     for entry in dataset.slices:
         place = {"name": f"slice {entry.index}", "offset": entry.offset_bytes, "bytes": entry.num_bytes}
-        sections.append(place | {"class": entry.label, "samples": entry.num_samples})
+        sections.append(place | {"class": entry.label, "samples": entry.num_samples} | _networks(dataset, entry))
     return sections
+
+
+def _networks(dataset: Dataset, entry: SliceEntry) -> dict[str, int]:
+    """The slices whose networks a slice uses, in the latent profile."""
+    if not isinstance(dataset.config, LatentConfig):
+        return {}
+    entropy, decoder = dataset.header.owners(entry.index)
+    return {"entropy_network_of": entropy, "decoder_network_of": decoder}
 
 
 def _profile(dataset: Dataset) -> dict[str, Any]:
@@ -66,8 +75,16 @@ def _profile(dataset: Dataset) -> dict[str, Any]:
             - _num_parameters(config.entropy_shapes())
             - _num_parameters(config.synthesis_shapes()),
         },
+        "networks_stored": _networks_stored(dataset),
         "work": dataset.work(),
     }
+
+
+def _networks_stored(dataset: Dataset) -> dict[str, int]:
+    """How many networks the slices store of which others may share."""
+    owners = [dataset.header.owners(index) for index in range(len(dataset.slices))]
+    entropy, decoder = zip(*owners, strict=True)
+    return {"entropy": len(set(entropy)), "decoder": len(set(decoder))}
 
 
 def inspection(file: str, dataset: Dataset) -> dict[str, Any]:
@@ -122,8 +139,18 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
             f"{layers}, then two 3 x 3 layers, {decoder['parameters']:,} parameters; "
             f"upsampling {decoder['upsampling_parameters']}",
         ),
+        *_shared(found),
         ("work", f"{found['work']:.3g} multiplications to decode everything"),
     ]
+
+
+def _shared(found: dict[str, Any]) -> list[tuple[str, str]]:
+    slices = sum("samples" in section for section in found["sections"])
+    stored = found["networks_stored"]
+    if stored["entropy"] == stored["decoder"] == slices:
+        return []
+    entropy, decoder = amount(stored["entropy"], "entropy network"), amount(stored["decoder"], "decoder network")
+    return [("shared", f"{entropy} and {decoder} for {amount(slices, 'slice')}")]
 
 
 def _classes(found: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from rducodec_cli.eval import evaluation
 from rducodec_cli.experts import experts
 from rducodec_cli.inspection import inspect
 from rducodec_cli.options import DEBUG_KEY
+from rducodec_cli.recompress import recompress_command
 from rducodec_cli.terminal import shown
 from rducodec_cli.train import train
 from rducodec_cli.verify import verify
@@ -108,7 +109,7 @@ def rdd(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (encode, decode, bpc, claims, inspect, verify, train, experts, evaluation, demo):
+for _command in (encode, decode, recompress_command, bpc, claims, inspect, verify, train, experts, evaluation, demo):
     rdd.add_command(_command)
 
 

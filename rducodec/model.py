@@ -64,6 +64,11 @@ class LatentConfig:
         kernel = (UPSAMPLING_SIZE, UPSAMPLING_SIZE)
         return (*self.entropy_shapes(), kernel, *self.synthesis_shapes())
 
+    def stored_tensors(self, *, entropy: bool, decoder: bool) -> slice:
+        """Which tensors of `tensor_shapes` a slice stores that stores the entropy network, the decoder networks."""
+        cut, end = len(self.entropy_shapes()), len(self.tensor_shapes())
+        return slice(0 if entropy else cut, end if decoder else cut)
+
 
 @dataclass(frozen=True)
 class QuantizedTensor:

@@ -123,8 +123,11 @@ def _information(dataset: Dataset, config: LatentConfig, threads: int | None, pr
     shapes, cut = config.tensor_shapes(), len(config.entropy_shapes())
     entropy, decoder = [], []
     for entry, part in zip(dataset.slices, parts, strict=True):
-        codes = decode_codes(RangeDecoder(dataset.payload(entry)), shapes)
-        bits = information_bits(part.tensors(), codes)
+        stored = dataset.stored_tensors(entry)  # a network that is shared counts where it is stored
+        bits = np.zeros(len(shapes))
+        if shapes[stored]:
+            codes = decode_codes(RangeDecoder(dataset.payload(entry)), shapes[stored])
+            bits[stored] = information_bits(part.tensors()[stored], codes)
         entropy.append(float(bits[:cut].sum()))
         decoder.append(float(bits[cut:].sum()))
     networks = math.fsum(entropy) + math.fsum(decoder)

@@ -18,9 +18,10 @@ from rducodec.bitstream.limits import DEFAULT_LIMITS, Limits
 from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
 from rducodec.entropy.latents import SliceDecoder, decode_latents, decoder_class
 from rducodec.entropy.plain_coder import Decoder
+from rducodec.entropy.range_coder import RangeDecoder
 from rducodec.errors import RddDigestError, RddFormatError, RddIOError
 from rducodec.labels import Labels, SoftLabels, SoftSection, unpack_labels
-from rducodec.model import UPSAMPLING_SIZE, LatentConfig, LatentSlice
+from rducodec.model import UPSAMPLING_SIZE, LatentConfig, LatentSlice, QuantizedTensor
 from rducodec.parallel import map_threads
 from rducodec.raw import coded_work, decode_raw
 from rducodec.synthesis import synthesize
@@ -33,7 +34,9 @@ PAYLOAD_SLACK_BITS = 64
 BYTES_PER_SAMPLE_VALUE = 4
 BYTES_PER_LABEL_VALUE = 4
 WORK_PER_LABEL_VALUE = 1 << 14  # multiplications in the time of a number of a soft label, which is decoded bit by bit
+NOT_STORED = QuantizedTensor(np.empty(0, np.int32), 0)  # in the place of a tensor that a slice shares
 
+Networks = tuple[QuantizedTensor, ...]  # tensors in stream order
 Progress = Callable[[float], object]  # told how many samples are done since the last call, from any thread
 
 
@@ -196,10 +199,15 @@ class Dataset:
             first, offset = first + size, offset + num_bytes
 
     def _check_payload_sizes(self, config: LatentConfig) -> None:
-        parameters = sum(math.prod(shape) for shape in config.tensor_shapes())
+        sizes = [math.prod(shape) for shape in config.tensor_shapes()]
+        parameters: dict[tuple[int, int], int] = {}  # of the tensors from .. to
         for entry in self.slices:
             payload_bits = 8 * (entry.num_bytes - SLICE_CHECK_BYTES) + PAYLOAD_SLACK_BITS
-            symbols = parameters + entry.num_samples * config.num_latents()
+            stored = self.stored_tensors(entry)
+            bounds = (stored.start, stored.stop)
+            if bounds not in parameters:
+                parameters[bounds] = sum(sizes[stored])
+            symbols = parameters[bounds] + entry.num_samples * config.num_latents()
             if symbols * MIN_SYMBOL_COST > payload_bits << 15:
                 raise RddFormatError(
                     f"slice {entry.index} at byte {entry.offset_bytes}: {entry.num_bytes} bytes cannot hold "
@@ -219,6 +227,16 @@ class Dataset:
     def payload(self, entry: SliceEntry) -> memoryview:
         """Coded bytes of a slice, without its sample check. Raises RddFormatError where there are none."""
         return self._section(entry)[1]
+
+    def stored_tensors(self, entry: SliceEntry) -> slice:
+        """Which of `LatentConfig.tensor_shapes` the payload of a slice holds: the others are those of earlier slices.
+
+        Raises TypeError for a file of the raw profile.
+        """
+        if not isinstance(self.config, LatentConfig):
+            raise TypeError("a file of the raw profile has no networks")
+        entropy, decoder = self.header.owners(entry.index)
+        return self.config.stored_tensors(entropy=entropy == entry.index, decoder=decoder == entry.index)
 
     def _selected(self, classes: Iterable[int] | None) -> list[SliceEntry]:
         if classes is None:
@@ -248,9 +266,10 @@ class Dataset:
         new_decoder = decoder or decoder_class(config, [entry.num_samples for entry in entries])
         alone = isinstance(new_decoder, type) and issubclass(new_decoder, SliceDecoder)
         groups = [[entry] for entry in entries] if alone else list(_groups(entries))
+        shared = self._shared_networks(entries, config)
 
         def run(group: Sequence[SliceEntry]) -> list[LatentSlice]:
-            parts = self._decode_group(group, config, new_decoder)
+            parts = self._decode_group(group, config, new_decoder, shared)
             progress(sum(entry.num_samples for entry in group))
             return parts
 
@@ -258,27 +277,71 @@ class Dataset:
         decoded = map_threads(run, groups, threads if alone else 1)
         return [part for group in decoded for part in group]
 
+    def _shared_networks(self, entries: Iterable[SliceEntry], config: LatentConfig) -> dict[int, Networks]:
+        """Networks that these slices use and others store, by the number of the slice that stores them.
+
+        They are the first that a payload holds: the rest of it is not decoded for them.
+        """
+        owners = {owner for entry in entries for owner in self.header.owners(entry.index) if owner != entry.index}
+        shared = {}
+        for owner in sorted(owners):
+            entry = self.slices[owner]
+            try:
+                decoder = RangeDecoder(self._section(entry)[1])
+                stored = decode_tensors(decoder, config.tensor_shapes()[self.stored_tensors(entry)])
+            except RddFormatError as error:
+                raise RddFormatError(f"slice {owner} at byte {entry.offset_bytes}: {error}") from error
+            shared[owner] = self._split(entry, stored, config)
+        return shared
+
+    def _split(self, entry: SliceEntry, stored: Networks, config: LatentConfig) -> Networks:
+        """The tensors that a slice stores in the places of all tensors; the others are of no meaning."""
+        missing = len(config.tensor_shapes()) - len(stored)
+        if not missing:
+            return stored
+        filling = (NOT_STORED,) * missing
+        return stored + filling if self.stored_tensors(entry).start == 0 else filling + stored
+
+    def _complete(
+        self, entry: SliceEntry, stored: Networks, config: LatentConfig, shared: dict[int, Networks]
+    ) -> Networks:
+        """All tensors of a slice, from those that it stores and those that it shares."""
+        own, cut = self._split(entry, stored, config), len(config.entropy_shapes())
+        entropy, decoder = (
+            (own if owner == entry.index else shared[owner]) for owner in self.header.owners(entry.index)
+        )
+        return entropy[:cut] + decoder[cut:]
+
     def _decode_group(
-        self, entries: Sequence[SliceEntry], config: LatentConfig, new_decoder: Callable[[memoryview], Decoder]
+        self,
+        entries: Sequence[SliceEntry],
+        config: LatentConfig,
+        new_decoder: Callable[[memoryview], Decoder],
+        shared: dict[int, Networks],
     ) -> list[LatentSlice]:
         """Slices side by side; where that fails, one by one, so that the error names the first that is wrong."""
         try:
-            return self._decode_side_by_side(entries, config, new_decoder)
+            return self._decode_side_by_side(entries, config, new_decoder, shared)
         except RddFormatError:
             if len(entries) == 1:
                 raise
-        return [part for entry in entries for part in self._decode_side_by_side([entry], config, new_decoder)]
+        return [part for entry in entries for part in self._decode_side_by_side([entry], config, new_decoder, shared)]
 
     def _decode_side_by_side(
-        self, entries: Sequence[SliceEntry], config: LatentConfig, new_decoder: Callable[[memoryview], Decoder]
+        self,
+        entries: Sequence[SliceEntry],
+        config: LatentConfig,
+        new_decoder: Callable[[memoryview], Decoder],
+        shared: dict[int, Networks],
     ) -> list[LatentSlice]:
         decoders, tensors = [], []
-        cut = len(config.entropy_shapes())
+        cut, shapes = len(config.entropy_shapes()), config.tensor_shapes()
         first = entries[0]
         try:
             for entry in entries:
                 decoders.append(new_decoder(self._section(entry)[1]))
-                tensors.append(decode_tensors(decoders[-1], config))
+                stored = decode_tensors(decoders[-1], shapes[self.stored_tensors(entry)])
+                tensors.append(self._complete(entry, stored, config, shared))
             grids = decode_latents(decoders, [part[:cut] for part in tensors], first.num_samples, config)
             for each in decoders:
                 each.finish()

@@ -24,7 +24,7 @@ from rducodec.entropy.symbols import (
     escape_bits,
 )
 from rducodec.errors import RddFormatError, RddInputError
-from rducodec.model import LatentConfig, QuantizedTensor
+from rducodec.model import QuantizedTensor
 
 MAX_FRAC_BITS = 16
 MAX_RAW_BITS = 15
@@ -146,7 +146,9 @@ def best_codes(tensors: Sequence[QuantizedTensor]) -> TensorCodes:
 
 
 def encode_tensors(encoder: Encoder, tensors: Sequence[QuantizedTensor]) -> None:
-    """Write the tensors of a slice in stream order. RddInputError for a value or a step out of range."""
+    """Write the tensors that a slice stores, in stream order. RddInputError for a value or a step out of range."""
+    if not tensors:
+        return
     for index, tensor in enumerate(tensors):
         largest = int(np.abs(tensor.values.astype(np.int64)).max(initial=0))
         if largest > MAX_VALUE or not 0 <= tensor.frac_bits <= MAX_FRAC_BITS:
@@ -209,13 +211,10 @@ def information_bits(tensors: Sequence[QuantizedTensor], codes: TensorCodes) -> 
     return bits
 
 
-def decode_tensors(decoder: Decoder, config: LatentConfig) -> tuple[QuantizedTensor, ...]:
-    """Read what `encode_tensors` wrote. RddFormatError for a number out of range."""
-    return decode_shapes(decoder, config.tensor_shapes())
-
-
-def decode_shapes(decoder: Decoder, shapes: Sequence[tuple[int, ...]]) -> tuple[QuantizedTensor, ...]:
-    """`decode_tensors` for tensors of these shapes."""
+def decode_tensors(decoder: Decoder, shapes: Sequence[tuple[int, ...]]) -> tuple[QuantizedTensor, ...]:
+    """Read what `encode_tensors` wrote of tensors of these shapes. RddFormatError for a number out of range."""
+    if not shapes:
+        return ()
     sizes = _sizes(shapes)
     codes = decode_codes(decoder, shapes)
     widths = np.repeat(codes.raw_bits.astype(np.int64), sizes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from itertools import groupby
 
@@ -11,12 +11,13 @@ import numpy as np
 from rducodec.bitstream.container import pack_container
 from rducodec.bitstream.header import Header, LevelConfig, RawConfig, Texts, ValueSpace, pack_header
 from rducodec.bitstream.limits import Limits
+from rducodec.bitstream.sharing import first_equal
 from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
 from rducodec.entropy.latents import encode_latents
 from rducodec.entropy.range_coder import RangeEncoder
 from rducodec.errors import RddFormatError, RddInputError
 from rducodec.labels import Labels, check_soft_labels, label_digest, pack_labels
-from rducodec.model import LatentConfig, LatentSlice
+from rducodec.model import LatentConfig, LatentSlice, QuantizedTensor
 from rducodec.parallel import map_threads
 from rducodec.raw import encode_raw
 from rducodec.reader import Dataset
@@ -38,17 +39,34 @@ def _check_latent_slices(slices: Sequence[LatentSlice], config: LatentConfig) ->
             raise RddInputError(f"slice {index}: latents must be int16")
 
 
-def _latent_payloads(slices: Sequence[LatentSlice], config: LatentConfig) -> list[bytes]:
-    """Range-coded bytes of every slice; neighbours with the same number of samples are coded together."""
+def _content(tensors: Iterable[QuantizedTensor]) -> tuple[tuple[int, bytes], ...]:
+    """What is equal for networks that compute the same."""
+    return tuple((tensor.frac_bits, tensor.values.astype("<i4").tobytes()) for tensor in tensors)
+
+
+def network_owners(slices: Sequence[LatentSlice]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """For each slice the first with an equal entropy network, and the first with equal upsampling and synthesis."""
+    return (
+        first_equal([_content(part.entropy) for part in slices]),
+        first_equal([_content((part.upsampling, *part.synthesis)) for part in slices]),
+    )
+
+
+def _latent_payloads(slices: Sequence[LatentSlice], config: LatentConfig, stored: Sequence[slice]) -> list[bytes]:
+    """Range-coded bytes of every slice; neighbours with the same number of samples are coded together.
+
+    `stored`: which of its tensors each slice stores.
+    """
     payloads: list[bytes] = []
-    for num_samples, group in groupby(slices, key=lambda part: part.num_samples):
+    pairs = zip(slices, stored, strict=True)
+    for num_samples, group in groupby(pairs, key=lambda pair: pair[0].num_samples):
         same = list(group)
         step = max(1, MAX_GROUP_SAMPLES // num_samples)
         for begin in range(0, len(same), step):
-            parts = same[begin : begin + step]
+            parts = [part for part, _ in same[begin : begin + step]]
             encoders = [RangeEncoder() for _ in parts]
-            for encoder, part in zip(encoders, parts, strict=True):
-                encode_tensors(encoder, part.tensors())
+            for encoder, (part, own) in zip(encoders, same[begin : begin + step], strict=True):
+                encode_tensors(encoder, part.tensors()[own])
             encode_latents(encoders, [part.entropy for part in parts], [part.latents for part in parts], config)
             payloads += [encoder.finish() for encoder in encoders]
     return payloads
@@ -62,6 +80,7 @@ def _assemble(
     payloads: Sequence[bytes],
     space: ValueSpace | None,
     texts: Texts,
+    owners: tuple[tuple[int, ...], tuple[int, ...]] = ((), ()),
 ) -> bytes:
     digests = [slice_digest(part) for part in samples]
     sections = [digest[:SLICE_CHECK_BYTES] + data for digest, data in zip(digests, payloads, strict=True)]
@@ -75,6 +94,8 @@ def _assemble(
         config=config,
         space=space,
         texts=texts,
+        entropy_owners=owners[0],
+        decoder_owners=owners[1],
     )
     digest = dataset_digest(digests, labels.sequence(), label_digest(labels))
     return pack_container(pack_header(header), [labels_section, *sections], digest)
@@ -106,18 +127,24 @@ def pack_latent(
 ) -> bytes:
     """The file of the latent profile for slices in class order.
 
-    The slices tile the classes: those of class 0 first, each within one class. Raises RddInputError for what the
-    format cannot hold.
+    The slices tile the classes: those of class 0 first, each within one class. A network that equals the one of an
+    earlier slice is stored once: the entropy network by itself, upsampling and synthesis together. Raises RddInputError
+    for what the format cannot hold.
     """
     check_soft_labels(labels)
     _check_latent_slices(slices, config)
+    owners = network_owners(slices)
+    stored = [
+        config.stored_tensors(entropy=entropy == index, decoder=decoder == index)
+        for index, (entropy, decoder) in enumerate(zip(*owners, strict=True))
+    ]
     try:
-        payloads = _latent_payloads(slices, config)
+        payloads = _latent_payloads(slices, config, stored)
         samples = map_threads(lambda part: synthesize(part, config), slices, None)
     except RddFormatError as error:  # networks that no reader may compute
         raise RddInputError(f"cannot be written: {error}") from error
     shape = (config.channels, config.height, config.width)
-    data = _assemble(config, shape, labels, samples, payloads, space, texts or Texts())
+    data = _assemble(config, shape, labels, samples, payloads, space, texts or Texts(), owners)
     dataset = _written(data)
     _check_soft_labels(dataset, labels)
     decoded = dataset.latent_slices()
@@ -172,9 +199,7 @@ def pack_raw(
     if isinstance(config, LevelConfig):
         samples = samples + samples.dtype.type(0)  # -0 is not a level
     parts = [samples[rows] for rows in slice_rows(labels, slice_size)]
-    payloads = map_threads(lambda part: encode_raw(part, config), parts, None)
-    channels, height, width = samples.shape[1:]
-    data = _assemble(config, (channels, height, width), labels, parts, payloads, space, texts or Texts())
+    data = pack_raw_slices(parts, labels, config, space=space, texts=texts)
     dataset = _written(data)
     _check_soft_labels(dataset, labels)
     if not np.array_equal(dataset.stored_samples(), samples):
@@ -187,6 +212,23 @@ def slice_rows(labels: Labels, slice_size: int | None = None) -> list[np.ndarray
     by_file = np.argsort(labels.file_positions())
     bounds = _slices_of_classes(labels.counts, slice_size or int(labels.counts.max()))
     return [by_file[begin : begin + size] for begin, size in bounds]
+
+
+def pack_raw_slices(
+    parts: Sequence[np.ndarray],
+    labels: Labels,
+    config: RawConfig,
+    *,
+    space: ValueSpace | None = None,
+    texts: Texts | None = None,
+) -> bytes:
+    """The file of the raw profile for slices of samples (n, channels, height, width) in class order.
+
+    The samples are those that `config` holds; the caller has checked them and compares what is written.
+    """
+    payloads = map_threads(lambda part: encode_raw(part, config), parts, None)
+    channels, height, width = parts[0].shape[1:]
+    return _assemble(config, (channels, height, width), labels, parts, payloads, space, texts or Texts())
 
 
 def _slices_of_classes(counts: np.ndarray, slice_size: int) -> list[tuple[int, int]]:

@@ -38,7 +38,7 @@ from spec.vector_tools import (
 )
 
 VALUE_MAX = (1 << 27) - 1  # clamp of the synthesis
-CONSTANT = {"fullest-payload"}  # vectors whose samples are all equal
+CONSTANT = {"fullest-payload", "sharing-fullest-payload"}  # vectors whose samples are all equal
 # Samples of one pixel with 209715 parameters and latents: what a payload of one word may hold.
 FULLEST = tiny_config(height=1, width=1, num_scales=1, entropy_depth=0, synthesis_widths=(405, 513))
 FULLEST_SAMPLES = 11

@@ -83,6 +83,8 @@ class Header:
     recipe: dict[str, Any] | None
     licence: str | None
     source: str | None
+    entropy_sharing: list[int]  # `back` of each slice
+    decoder_sharing: list[int]
 
 
 @dataclass
@@ -266,6 +268,25 @@ def check_class_names(names: list[str]) -> list[str]:
     return names
 
 
+def read_sharing(fields: dict[int, Any], key: int, slices: int) -> list[int]:
+    """Section 6.5: `back` of each slice."""
+    if key not in fields:
+        return [0] * slices
+    require(fields[0] == 0, "sharing in the raw profile")
+    flat = array(fields[key])
+    require(len(flat) % 2 == 0, "sharing: pairs")
+    backs = [integer(n, 0, (1 << 24) - 1) for n in flat[0::2]]
+    runs = [integer(n, 1, (1 << 24) - 1) for n in flat[1::2]]
+    require(all(a != b for a, b in pairwise(backs)), "sharing: neighbouring runs of one number")
+    require(sum(runs) == slices and any(backs), "sharing: number of slices, or nothing shared")
+    sharing = [back for back, run in zip(backs, runs, strict=True) for _ in range(run)]
+    m = 0
+    for back in sharing:
+        require(back <= m, "sharing: a network that no earlier slice stores")
+        m += back == 0
+    return sharing
+
+
 def read_map(data: bytes) -> dict[int, Any]:
     """Section 6: the canonical form, then the critical keys."""
     try:
@@ -276,7 +297,7 @@ def read_map(data: bytes) -> dict[int, Any]:
     require(isinstance(fields, dict) and canonical == data, "MessagePack: not a map, or not canonical")
     check_content(fields)
     require(all(type(key) is int and key >= 0 for key in fields), "keys of the header")
-    if not {key for key in fields if key % 2 == 0} <= {0, 2, 4, 6, 8, 10, 12}:
+    if not {key for key in fields if key % 2 == 0} <= {0, 2, 4, 6, 8, 10, 12, 16, 18}:
         raise Unsupported("critical key")
     return fields
 
@@ -318,6 +339,8 @@ def read_header(fields: dict[int, Any]) -> Header:
         recipe=recipe,
         licence=text(fields[9]) if 9 in fields else None,
         source=text(fields[11]) if 11 in fields else None,
+        entropy_sharing=read_sharing(fields, 16, len(section_bytes) - 1),
+        decoder_sharing=read_sharing(fields, 18, len(section_bytes) - 1),
     )
 
 
@@ -607,7 +630,7 @@ def tensor_shapes(header: Header) -> list[tuple[int, ...]]:
 
 
 def read_tensors(coder: RangeDecoder, shapes: list[tuple[int, ...]]) -> list[Tensor]:
-    """Section 11.1."""
+    """Section 11.1: the tensors that a slice stores."""
     T = len(shapes)
 
     def undo_differences(differences: list[int], first: int, high: int) -> list[int]:
@@ -780,20 +803,35 @@ def synthesise(grids: list[Plane], tensors: list[Tensor], sample_frac_bits: int)
     return [round_shift(y, 16 - sample_frac_bits) for plane in planes for line in plane for y in line]
 
 
-def decode_latent_slice(data: bytes, header: Header, n: int) -> bytes:
-    """Section 11: the samples of a slice as section 13 has them."""
-    P = len(data) - 4
-    Q = sum(math.prod(shape) for shape in tensor_shapes(header))
+@dataclass
+class Networks:
+    """Section 6.5: what the slices before the present one store, in order."""
+
+    entropy: list[list[Tensor]]
+    decoder: list[list[Tensor]]  # each begins with the upsampling kernel
+
+
+def decode_latent_slice(data: bytes, header: Header, number: int, stored: Networks) -> bytes:
+    """Section 11: the samples of a slice as section 13 has them; its own networks are added to `stored`."""
+    n, P = header.slices[number], len(data) - 4
+    entropy_back, decoder_back = header.entropy_sharing[number], header.decoder_sharing[number]
+    cut = 2 * (header.parameters[2] + 1)
+    entropy_shapes = [] if entropy_back else tensor_shapes(header)[:cut]
+    decoder_shapes = [] if decoder_back else tensor_shapes(header)[cut:]
+    Q = sum(math.prod(shape) for shape in entropy_shapes + decoder_shapes)
     L = sum(h * w for h, w in grid_sizes(header))
     require(15 * (Q + n * L) <= (8 * P + 64) << 15, "more parameters and latents than the payload can hold")
     coder = RangeDecoder(data[4:])
-    tensors = read_tensors(coder, tensor_shapes(header))
-    synthesis = 2 * (header.parameters[2] + 1)
-    check_kernel(tensors[synthesis])
-    network = EntropyNetwork(tensors[:synthesis], header)
-    latents = read_latents(coder, network, header, n)
+    tensors = read_tensors(coder, entropy_shapes + decoder_shapes)
+    if entropy_back == 0:
+        stored.entropy.append(tensors[:cut])
+    if decoder_back == 0:
+        stored.decoder.append(tensors[len(entropy_shapes) :])
+    entropy, decoder = stored.entropy[-max(entropy_back, 1)], stored.decoder[-max(decoder_back, 1)]
+    check_kernel(decoder[0])
+    latents = read_latents(coder, EntropyNetwork(entropy, header), header, n)
     coder.end()
-    samples = [synthesise(grids, tensors[synthesis:], header.parameters[6]) for grids in latents]
+    samples = [synthesise(grids, decoder, header.parameters[6]) for grids in latents]
     return b"".join(struct.pack(f"<{len(sample)}i", *sample) for sample in samples)
 
 
@@ -1078,8 +1116,13 @@ def decode(data: bytes, limits: Limits = Limits()) -> Decoded:
         coded = [n for section, n in zip(sections, header.slices, strict=True) if is_coded(section, header)]
         batches = channels * (width + 3 * (height - 1))
         limits.check("max_work", sum((n * channels * height * width + (batches << 9)) << 12 for n in coded))
-    decode_slice = decode_raw_slice if header.profile == 1 else decode_latent_slice
-    slices = [decode_slice(section, header, n) for section, n in zip(sections, header.slices, strict=True)]
+    stored = Networks([], [])
+    slices = [
+        decode_raw_slice(part, header, header.slices[number])
+        if header.profile == 1
+        else decode_latent_slice(part, header, number, stored)
+        for number, part in enumerate(sections)
+    ]
     digests = [hashlib.sha256(samples).digest() for samples in slices]  # section 13
     if any(section[:4] != digest[:4] for section, digest in zip(sections, digests, strict=True)):
         raise WrongSamples("slice")
@@ -1091,12 +1134,12 @@ def decode(data: bytes, limits: Limits = Limits()) -> Decoded:
         raise WrongSamples("file")
     file = b"".join(slices)
     one = len(file) // N
-    stored = b"".join(file[number * one : (number + 1) * one] for number in numbers)
+    delivered = b"".join(file[number * one : (number + 1) * one] for number in numbers)
     code = "i"
     if header.profile == 1 and header.parameters[0] > 0:
         code = "e" if header.parameters[1] == 16 else "f"
-    samples = list(struct.unpack(f"<{N * channels * height * width}{code}", stored))
+    samples = list(struct.unpack(f"<{N * channels * height * width}{code}", delivered))
     shape = (N, channels, height, width)
-    delivered = [soft[number] for number in numbers] if soft else []
+    soft_labels = [soft[number] for number in numbers] if soft else []
     total = section.label_total
-    return Decoded(header, section.kind, labels, shape, samples, stored, sample_digest, total, delivered)
+    return Decoded(header, section.kind, labels, shape, samples, delivered, sample_digest, total, soft_labels)

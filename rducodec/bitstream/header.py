@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from rducodec.bitstream.canonical import pack_map, unpack_map
+from rducodec.bitstream.sharing import pack_owners, unpack_owners
 from rducodec.errors import RddFormatError, RddInputError, RddVersionError
 from rducodec.labels import MAX_CLASSES, run_lengths
 from rducodec.model import LatentConfig
 
 PROFILE, NUM_CLASSES, SHAPE, SLICE_SIZES, SECTION_BYTES, PARAMETERS, SPACE = range(0, 14, 2)
+ENTROPY_SHARING, DECODER_SHARING = 16, 18
+CRITICAL = frozenset((*range(PROFILE, SPACE + 2, 2), ENTROPY_SHARING, DECODER_SHARING))
 NAME, CLASS_NAMES, CLASS_IDS, RECIPE, LICENCE, SOURCE = range(1, 13, 2)
 PROFILE_LATENT, PROFILE_RAW = 0, 1
 MAX_SIDE = (1 << 16) - 1  # channels, height, width
@@ -110,6 +113,16 @@ class Header:
     config: LatentConfig | RawConfig
     space: ValueSpace | None = None
     texts: Texts = field(default_factory=Texts)
+    # For each slice the one whose network it uses, itself or an earlier one that uses its own; empty: each its own.
+    entropy_owners: tuple[int, ...] = ()
+    decoder_owners: tuple[int, ...] = ()
+
+    def owners(self, index: int) -> tuple[int, int]:
+        """Slices that store the entropy network and the decoder networks of slice `index`."""
+        return (
+            self.entropy_owners[index] if self.entropy_owners else index,
+            self.decoder_owners[index] if self.decoder_owners else index,
+        )
 
     @property
     def num_samples(self) -> int:
@@ -153,6 +166,9 @@ def pack_header(header: Header) -> bytes:
     }
     if header.space is not None:
         fields[SPACE] = _pack_space(header.space)
+    for key, owners in ((ENTROPY_SHARING, header.entropy_owners), (DECODER_SHARING, header.decoder_owners)):
+        if owners and owners != tuple(range(len(owners))):
+            fields[key] = pack_owners(owners)
     texts = header.texts
     optional = {
         NAME: texts.name,
@@ -359,13 +375,18 @@ def _texts(fields: _Fields, num_classes: int) -> Texts:
     )
 
 
+def _owners(fields: _Fields, profile: int, key: int, num_slices: int) -> tuple[int, ...]:
+    if profile == PROFILE_RAW:
+        raise RddFormatError(f"header: key {key} in a file of the raw profile")
+    return unpack_owners(f"key {key}", fields.integers(key, 0, MAX_SLICES - 1), num_slices)
+
+
 def unpack_header(data: bytes) -> Header:
     """The header of these bytes. Raises RddFormatError, RddVersionError for what this reader does not know."""
     raw = unpack_map(data)
     if any(key < 0 for key in raw):
         raise RddFormatError("header: negative key")
-    known = {*range(PROFILE, SPACE + 2, 2)}
-    unknown = sorted(key for key in raw if key % 2 == 0 and key not in known)
+    unknown = sorted(key for key in raw if key % 2 == 0 and key not in CRITICAL)
     if unknown:
         raise RddVersionError(f"header: critical key {unknown[0]} is unknown to this reader")
     fields = _Fields(raw)
@@ -381,6 +402,10 @@ def unpack_header(data: bytes) -> Header:
     if not 2 <= len(section_bytes) <= MAX_SLICES:
         raise RddFormatError(f"header: key {SECTION_BYTES} has {len(section_bytes)} elements")
     parameters = fields.array(PARAMETERS)
+    entropy_owners, decoder_owners = (
+        fields.optional(key, lambda key: _owners(fields, profile, key, len(section_bytes) - 1), ())
+        for key in (ENTROPY_SHARING, DECODER_SHARING)
+    )
     return Header(
         num_classes=num_classes,
         shape=shape,
@@ -390,4 +415,6 @@ def unpack_header(data: bytes) -> Header:
         config=_raw_config(parameters, shape[0]) if profile == PROFILE_RAW else _latent_config(parameters, shape),
         space=_space(fields, shape[0]) if SPACE in raw else None,
         texts=_texts(fields, num_classes),
+        entropy_owners=entropy_owners,
+        decoder_owners=decoder_owners,
     )

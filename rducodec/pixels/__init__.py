@@ -26,7 +26,7 @@ from rducodec.pixels.fitting import Fitted, fit_forms, setting_of
 from rducodec.pixels.forms import Form, Setting, checked_forms, form_shapes
 from rducodec.pixels.neighbours import ROW_DELAY, batch_size
 from rducodec.pixels.wide import decode_setting, decode_wide, encode_setting, encode_wide
-from rducodec.weights import decode_shapes, encode_tensors
+from rducodec.weights import decode_tensors, encode_tensors
 
 METHOD_WIDE, METHOD_FEW = 32, 33  # method bytes of a slice section
 MAX_NUMBERS = 1 << 28  # of a slice, excluded: counts stay exact in float64
@@ -130,4 +130,4 @@ def decode_numbers(method: int, payload: bytes | memoryview, shape: tuple[int, .
 
 
 def _forms(decoder: RangeDecoder, num_channels: int, reach: int) -> list[Form]:
-    return checked_forms(decode_shapes(decoder, form_shapes(num_channels, reach)))
+    return checked_forms(decode_tensors(decoder, form_shapes(num_channels, reach)))

@@ -70,6 +70,11 @@ def _entropy_tensors(config: LatentConfig, slices: int, generator: torch.Generat
     return tuple(tensors)
 
 
+def initial_entropy(config: LatentConfig, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """A random entropy network, (1, *shape) for each of LatentConfig.entropy_shapes; float32 on the CPU."""
+    return _entropy_tensors(config, 1, generator)
+
+
 def _synthesis_tensors(
     config: LatentConfig, slices: int, generator: torch.Generator, *, mean: Tensor, shift: Tensor
 ) -> tuple[Tensor, ...]:

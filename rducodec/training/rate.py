@@ -25,6 +25,7 @@ from rducodec.training.pointwise import (
 REACH = WINDOW // 2  # of the neighbourhood, up, left and right
 LOG_SCALE_SHIFT = 4.0  # log b = s - 4: an untrained network means a narrow distribution
 LOG_SCALE_MIN, LOG_SCALE_MAX = -4.6, 5.0
+MAX_EXPONENT = 80.0  # far below the floor of P; denormal numbers, which come next, are 20 times slower
 MIN_PROBABILITY = 2.0**-16  # floor of P in the published estimate
 
 
@@ -81,8 +82,8 @@ def _laplace_bits(distance: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor, 
     a = distance.abs()
     lower = (a - 0.5).mul_(inverse)
     upper = (a + 0.5).mul_(inverse)
-    e1 = lower.abs().neg_().exp_()
-    e2 = upper.neg().exp_()
+    e1 = lower.abs().clamp_(max=MAX_EXPONENT).neg_().exp_()
+    e2 = upper.clamp(max=MAX_EXPONENT).neg_().exp_()
     difference = e1 - e2
     probability = torch.where(lower >= 0, 0.5 * difference, 1 - 0.5 * (e1 + e2))
     floored = probability.clamp(min=MIN_PROBABILITY)

@@ -1,0 +1,184 @@
+"""New entropy networks for slices whose latents stay: shape, fit, integers and sharing by total bits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from rducodec.effort import SCOUT_STEPS, Effort
+from rducodec.entropy.known import KnownLatents
+from rducodec.errors import RddInputError
+from rducodec.model import LatentConfig, LatentSlice
+from rducodec.quantization.entropy_steps import quantized_entropy
+from rducodec.quantization.refine import refined_entropy
+from rducodec.quantization.sharing import (
+    MAX_COMPARED,
+    Candidates,
+    Choice,
+    Grids,
+    Network,
+    existing_choice,
+    network_bits,
+)
+from rducodec.quantization.slices import FloatSlice
+from rducodec.training.entropy_fit import LEARNING_RATE, WARM_LEARNING_RATE, fit_entropy, fitting_threads
+
+OWN_SHARE = 3  # a network of one slice or group starts from that of all: it takes a third of the steps
+REFINED_LATENTS = 1 << 16  # on which moves of integers are tried
+SWEEP_STEPS = 150  # steps that take about as long as a sweep: for the progress
+
+Fit = tuple[np.ndarray, ...]  # real tensors of a network
+Progress = Callable[[float, float], object]  # (share of the work since the last call, bits of the best so far)
+
+
+def pooled(parts: Sequence[Grids]) -> Grids:
+    """The samples of several slices as those of one."""
+    return tuple(np.concatenate(grids) for grids in zip(*parts, strict=True))
+
+
+def _some(latents: Grids, count: int) -> Grids:
+    """At least one of the samples, at most `count`."""
+    return FloatSlice(latents, (), np.zeros(0), ()).some_latents(max(1, count))
+
+
+class Refit:
+    """The search of one file. `device` is one of torch; `told` hears of work done and of the best so far."""
+
+    def __init__(
+        self, slices: Sequence[LatentSlice], config: LatentConfig, effort: Effort, device: str, told: Progress
+    ) -> None:
+        self._slices, self._config, self._effort, self._device = slices, config, effort, device
+        self._parts = [part.latents for part in slices]
+        self._all = pooled(self._parts)
+        self._best = existing_choice(slices, config)
+        self._told, self._work = told, max(1.0, self._planned_steps())
+
+    def _planned_steps(self) -> float:
+        effort, count = self._effort, len(self._slices)
+        shapes = len(effort.shapes(self._config.context_size, self._config.entropy_depth))
+        each = effort.steps + effort.sweeps * SWEEP_STEPS
+        if effort.own and 1 < count <= MAX_COMPARED:
+            each += count * (effort.steps // OWN_SHARE)
+        return (SCOUT_STEPS * shapes if shapes > effort.finalists else 0) + min(shapes, effort.finalists) * each
+
+    def _advance(self, steps: float) -> None:
+        self._told(steps / self._work, self._best.bits)
+
+    def run(self) -> Choice:
+        """The best choice; never worse than sharing what is there. Deterministic on one machine."""
+        threads = 1 if self._device != "cpu" else os.cpu_count() or 1
+        with fitting_threads(threads) as pool:
+            for config, start in self._finalists(pool):
+                choice = self._fitted(pool, config, start)
+                if choice is not None and choice.bits < self._best.bits:
+                    self._best = choice
+                self._advance(0)
+        return self._best
+
+    def _fit(
+        self, latents: Grids, config: LatentConfig, steps: int, start: Fit | None, rate: float = LEARNING_RATE
+    ) -> Fit:
+        return fit_entropy(
+            latents,
+            config,
+            steps=steps,
+            start=start,
+            learning_rate=rate,
+            device=self._device,
+            told=self._advance,
+        )
+
+    def _finalists(self, pool: ThreadPoolExecutor) -> list[tuple[LatentConfig, Fit | None]]:
+        """Shapes with what they start from: the cheapest after a short fit, with one network or one a slice."""
+        config, effort = self._config, self._effort
+        configs = [
+            replace(config, context_size=context, entropy_depth=depth)
+            for context, depth in effort.shapes(config.context_size, config.entropy_depth)
+        ]
+        if len(configs) <= effort.finalists:
+            return [(config, None) for config in configs]
+        fits = list(pool.map(lambda config: self._fit(self._all, config, SCOUT_STEPS, None), configs))
+        bits = list(pool.map(self._quantized_bits, configs, fits))
+        counts = (1, len(self._slices))  # of networks
+        ranks = [sorted(range(len(configs)), key=lambda i: bits[i][0] + n * bits[i][1]) for n in counts]
+        # The shape of the file comes second: short fits are unfair to deep networks, and its author chose it.
+        order = [ranks[0][0], 0, *(index for pair in zip(*ranks, strict=True) for index in pair)]
+        return [(configs[index], fits[index]) for index in list(dict.fromkeys(order))[: effort.finalists]]
+
+    def _quantized_bits(self, config: LatentConfig, fit: Fit) -> tuple[float, float]:
+        """(latents, network) of a fit to all slices, counted on some of them."""
+        network = self._quantized(self._all, config, fit)
+        if network is None:
+            return np.inf, np.inf
+        some = _some(self._all, REFINED_LATENTS // config.num_latents())
+        latents = KnownLatents.of(some, config).information(network) * len(self._all[0]) / len(some[0])
+        return latents, network_bits(network)
+
+    def _quantized(self, latents: Grids, config: LatentConfig, fit: Fit) -> Network | None:
+        try:
+            return quantized_entropy(FloatSlice(latents, fit, np.zeros((8, 8)), ()), config)
+        except RddInputError:  # beyond the sums of a reader
+            return None
+
+    def _fitted(self, pool: ThreadPoolExecutor, config: LatentConfig, start: Fit | None) -> Choice | None:
+        """Networks of one shape: of all slices, of single ones, of the groups that follow from these."""
+        candidates = Candidates(self._parts, config)
+        fit = self._fit_in(pool, self._all, config, self._effort.steps, start)
+        shared = self._quantized(self._all, config, fit)
+        if shared is None:
+            return None
+        candidates.add(shared)
+        if config == self._config:
+            candidates.add_existing(self._slices)
+        groups = [[index] for index in range(len(self._parts))]
+        if self._effort.own and 1 < len(groups) <= MAX_COMPARED:
+            self._add_groups(pool, candidates, groups, fit)
+            self._add_groups(pool, candidates, _groups(candidates.assignment()), fit)
+        if self._effort.sweeps:
+            self._refine(pool, candidates)
+        return candidates.choice()
+
+    def _fit_in(
+        self, pool: ThreadPoolExecutor, latents: Grids, config: LatentConfig, steps: int, start: Fit | None
+    ) -> Fit:
+        return pool.submit(self._fit, latents, config, steps, start).result()
+
+    def _add_groups(
+        self, pool: ThreadPoolExecutor, candidates: Candidates, groups: Sequence[Sequence[int]], start: Fit
+    ) -> None:
+        """A network for every group of slices that is not all of them."""
+
+        def run(group: Sequence[int]) -> Network | None:
+            latents = pooled([self._parts[index] for index in group])
+            fit = self._fit(latents, candidates.config, self._effort.steps // OWN_SHARE, start, WARM_LEARNING_RATE)
+            return self._quantized(latents, candidates.config, fit)
+
+        for network in pool.map(run, [group for group in groups if len(group) < len(self._parts)]):
+            if network is not None:
+                candidates.add(network)
+
+    def _refine(self, pool: ThreadPoolExecutor, candidates: Candidates) -> None:
+        """The networks in use with single integers moved."""
+        assignment = candidates.assignment()
+
+        def run(number: int) -> Network:
+            latents = pooled([self._parts[index] for index in np.flatnonzero(assignment == number)])
+            some = _some(latents, REFINED_LATENTS // candidates.config.num_latents())
+            share = len(latents[0]) / len(some[0])
+            network = candidates.networks[number]
+            return refined_entropy(network, some, candidates.config, share=share, sweeps=self._effort.sweeps)
+
+        used = np.unique(assignment).tolist()
+        for network in pool.map(run, used):
+            candidates.add(network)
+            self._advance(self._effort.sweeps * SWEEP_STEPS / len(used))
+
+
+def _groups(assignment: np.ndarray) -> list[list[int]]:
+    """Slices that share a network, where there are several."""
+    groups = [np.flatnonzero(assignment == number).tolist() for number in np.unique(assignment)]
+    return [group for group in groups if len(group) > 1]

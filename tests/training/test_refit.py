@@ -1,0 +1,69 @@
+"""Entropy networks chosen anew: shared between slices that are alike, apart where they are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rducodec.effort import Effort
+from rducodec.entropy.known import KnownLatents
+from rducodec.model import LatentConfig, LatentSlice
+from rducodec.quantization.sharing import Choice, existing_choice
+from rducodec.training.refit import Refit
+from rducodec.weights import best_codes, information_bits
+from spec.make_vectors import random_slice
+from spec.vectors_sharing import shared_slices
+
+CONFIG = LatentConfig(1, 16, 16, num_scales=2, context_size=8, entropy_depth=0, synthesis_widths=())
+EFFORT = Effort(60, own=True, contexts=(8, 16), depths=(0, 1), sweeps=1)
+
+
+def walks(seed: int, axis: int, count: int = 4) -> tuple[np.ndarray, ...]:
+    """Latents that follow those before them along an axis."""
+    rng = np.random.default_rng(seed)
+    return tuple(
+        np.rint(np.cumsum(rng.laplace(0, 0.7, (count, h, w)), axis=axis)).astype(np.int16)
+        for h, w in CONFIG.grid_shapes()
+    )
+
+
+def slices_of(*latents: tuple[np.ndarray, ...]) -> list[LatentSlice]:
+    parts = shared_slices(CONFIG, [len(grids[0]) for grids in latents], range(len(latents)), range(len(latents)), 5)
+    return [replace(part, latents=grids) for part, grids in zip(parts, latents, strict=True)]
+
+
+def recounted(choice: Choice, slices: list[LatentSlice]) -> float:
+    total = 0.0
+    for part, network in zip(slices, choice.networks, strict=True):
+        total += KnownLatents.of(part.latents, choice.config).information(network)
+    for network in {id(network): network for network in choice.networks}.values():
+        total += float(information_bits(network, best_codes(network)).sum())
+    return total
+
+
+def test_slices_share_with_their_like_alone() -> None:
+    slices = slices_of(walks(1, 2), walks(2, 1), walks(3, 2), walks(4, 1))
+    told: list[tuple[float, float]] = []
+    choice = Refit(slices, CONFIG, EFFORT, "cpu", lambda share, bits: told.append((share, bits))).run()
+    names = [id(network) for network in choice.networks]
+    assert choice.bits == pytest.approx(recounted(choice, slices))
+    assert choice.bits < 0.8 * existing_choice(slices, CONFIG).bits
+    assert len(set(names)) <= 2
+    assert sum(share for share, _ in told) == pytest.approx(1, abs=0.3)
+    assert told[-1][1] == choice.bits
+
+
+def test_never_worse_than_what_is_there() -> None:
+    slices = [random_slice(CONFIG, 2, np.random.default_rng(1), spread=0.1)]
+    existing = existing_choice(slices, CONFIG)
+    choice = Refit(slices, CONFIG, Effort(1, own=False), "cpu", lambda *_: None).run()
+    assert choice.bits <= existing.bits
+
+
+def test_the_same_on_every_run() -> None:
+    slices = slices_of(walks(1, 2), walks(2, 1))
+    first, second = (Refit(slices, CONFIG, EFFORT, "cpu", lambda *_: None).run() for _ in range(2))
+    assert first.config == second.config
+    assert first.bits == second.bits

@@ -1,7 +1,7 @@
 """What distilled bytes are worth: accuracy at several sizes, beside rivals of the same size, all through `rdd`.
 
-    python -m benchmarks.distillation RECIPE [--root PATH] --targets 0.2 0.3 --runs FOLDER [--protocol P] [--name NAME]
-        [--pixels RECIPE] [--full-data] [--set KEY=VALUE] [--eval-set KEY=VALUE]
+    python -m benchmarks.distillation RECIPE [--root PATH] --targets 0.2 0.3 --runs FOLDER [--spc-per-kb N]
+        [--protocol P] [--pixels RECIPE] [--set KEY=VALUE] [--eval-set KEY=VALUE] [--name NAME]
 
 For each target in kB per class: `rdd train` (resumed if it was interrupted), then `rdd eval` of the distilled file, of
 the overfitted one that it started from, and of real images as PNG, JPEG, WebP and lossless .rdd in as many bytes. With
@@ -45,6 +45,8 @@ def evaluate(files: Sequence[Path], configuration: Configuration, arguments: arg
     options = ["--data", configuration.data.name, "--protocol", arguments.protocol]
     options += ["--networks", str(arguments.networks), "--baselines"]
     options += [part for change in arguments.eval_set for part in ("--set", change)]
+    classes = configuration.data.classes
+    options += ["--classes", ",".join(map(str, classes))] if classes else []
     options += ["--mixed-precision"] if arguments.mixed_precision else []
     options += ["--cache", str(arguments.cache)] if arguments.cache else []
     options += ["--root", str(arguments.root)] if arguments.root else []
@@ -88,6 +90,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--pixels", help="Recipe of the same loss on plain pixels.")
+    parser.add_argument("--spc-per-kb", type=float, help="Samples of a class follow the target.")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--eval-set", action="append", default=[])
     arguments = parser.parse_args()
@@ -97,7 +100,10 @@ def main() -> None:
     result: dict[str, Any] = {"configuration": configuration.fields(), "protocol": arguments.protocol, "targets": []}
     for target in arguments.targets:
         folder = arguments.runs / f"{target}kB"
-        train(arguments.recipe, folder, data, [*arguments.set, f"export.target_bpc={target}"])
+        changes = [*arguments.set, f"export.target_bpc={target}"]
+        if arguments.spc_per_kb is not None:
+            changes.append(f"samples.spc={max(1, round(target * arguments.spc_per_kb))}")
+        train(arguments.recipe, folder, data, changes)
         files = [folder / "distilled.rdd", folder / "overfitted.rdd"]
         files += pixel_runs(target, arguments, data) if arguments.pixels else []
         document = evaluate(files, configuration, arguments)

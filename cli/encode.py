@@ -25,13 +25,32 @@ from rducodec.interop import Pool, SourceSet, find_pool, read_source
 from rducodec.interop.space import parse_space
 from rducodec.labels import LabelPrecision
 from rducodec.rate import BITS_PER_KB
-from rducodec.shape import DECODERS, DEFAULT_DECODER, DEFAULT_SLICE_SIZE, LatentShape, parse_decoder, parse_entropy
+from rducodec.shape import (
+    DECODERS,
+    DEFAULT_DECODER,
+    DEFAULT_SLICE_SIZE,
+    NETWORKS,
+    LatentShape,
+    parse_decoder,
+    parse_entropy,
+)
 from rducodec_cli import options
 from rducodec_cli.bpc import print_rate, rate_fields
 from rducodec_cli.progress import progress, training_progress
 from rducodec_cli.terminal import amount, print_json, shown
 
-_LATENT_ONLY = ("decoder", "entropy", "steps", "lmbda", "max_mse", "target_bpc", "seed", "device", "checkpoint")
+_LATENT_ONLY = (
+    "decoder",
+    "entropy",
+    "networks",
+    "steps",
+    "lmbda",
+    "max_mse",
+    "target_bpc",
+    "seed",
+    "device",
+    "checkpoint",
+)
 _RAW_ONLY = ("bits",)
 _NOT_OF_POOLS = ("profile", "bits", "divisor", "spc", "slice_size", "keep_order", *(set(_LATENT_ONLY) - {"max_mse"}))
 _OF_LAYOUTS = ("layout", "experiment", "factor", "size", "w0", "hard_labels", "temperature")
@@ -83,7 +102,8 @@ def _precision(settings: dict[str, Any]) -> LabelPrecision:
 def _latent_file(source: SourceSet, settings: dict[str, Any], texts: Texts) -> bytes:
     """Train and pack, with progress."""
     context_size, depth = settings["entropy"]
-    shape = LatentShape(settings["decoder"], context_size, depth, settings["slice_size"] or DEFAULT_SLICE_SIZE)
+    slice_size = settings["slice_size"] or DEFAULT_SLICE_SIZE
+    shape = LatentShape(settings["decoder"], context_size, depth, slice_size, networks=settings["networks"])
     precision = _precision(settings)
     plan = plan_latent(source, shape, keep_order=settings["keep_order"], texts=texts, precision=precision)
     names = ("steps", "lmbda", "max_mse", "seed", "device")
@@ -143,6 +163,13 @@ def _pool_file(pool: Pool, settings: dict[str, Any], texts: Texts) -> tuple[byte
     default="16x2",
     show_default=True,
     help="Entropy network: context x depth.",
+)
+@click.option(
+    "--networks",
+    type=click.Choice(NETWORKS),
+    default=NETWORKS[0],
+    show_default=True,
+    help="Each slice has networks of its own, or all of the file share theirs.",
 )
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Training steps.  [default: 1500]")
 @click.option("--lmbda", type=float, metavar="X", help="Weight of bits against squared error.  [default: 0.001]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -18,10 +18,10 @@ from rducodec.interop.pool import SPACE, Pool
 from rducodec.interop.source import SourceSet
 from rducodec.labels import LabelPrecision, Labels, SoftLabels, pack_labels, soft_labels_of
 from rducodec.levels import quantize_levels
-from rducodec.model import LatentConfig
+from rducodec.model import LatentConfig, LatentSlice
 from rducodec.quantization import DEFAULT_MAX_MSE, quantize, squared_error
 from rducodec.reader import Dataset
-from rducodec.shape import LatentShape, num_scales_for
+from rducodec.shape import NETWORKS, LatentShape, num_scales_for
 from rducodec.writer import pack_latent, pack_raw, slice_rows
 
 if TYPE_CHECKING:
@@ -42,6 +42,30 @@ class Plan:
     parts: list[np.ndarray] = field(repr=False)  # float32 samples of each slice
     classes: list[int]  # of each slice
     fixed_bits: int  # of prefix, header, labels and checks, within a few bytes
+    networks: str = NETWORKS[0]  # as in LatentShape
+
+    def trained_parts(self) -> list[np.ndarray]:
+        """Samples of each set of networks: those of a slice, or all of them."""
+        return self.parts if self.networks == NETWORKS[0] else [np.concatenate(self.parts)]
+
+    def trained_classes(self) -> list[int]:
+        """Of each set of networks; one for all classes where they share theirs."""
+        return self.classes if self.networks == NETWORKS[0] else [0]
+
+    def trained_slices(self, slices: Sequence[LatentSlice]) -> list[LatentSlice]:
+        """Slices of a file of this plan as they are trained: one for each set of networks."""
+        if self.networks == NETWORKS[0]:
+            return list(slices)
+        grids = zip(*(part.latents for part in slices), strict=True)
+        return [replace(slices[0], latents=tuple(np.concatenate(scale) for scale in grids))]
+
+    def file_slices(self, trained: Sequence[LatentSlice]) -> list[LatentSlice]:
+        """Inverse of `trained_slices`."""
+        if self.networks == NETWORKS[0]:
+            return list(trained)
+        ends = np.cumsum([len(part) for part in self.parts])[:-1]
+        scales = [np.split(grid, ends) for grid in trained[0].latents]
+        return [replace(trained[0], latents=latents) for latents in zip(*scales, strict=True)]
 
 
 def labels_of(source: SourceSet, *, keep_order: bool, precision: LabelPrecision | None = None) -> Labels:
@@ -136,6 +160,8 @@ def plan_latent(
         entropy_depth=shape.entropy_depth,
         synthesis_widths=shape.synthesis_widths,
     )
+    if shape.networks not in NETWORKS:
+        raise RddInputError(f"networks: {shape.networks!r}, expected one of {', '.join(NETWORKS)}")
     if shape.slice_size < 1:
         raise RddInputError(f"slice size: {shape.slice_size}, expected at least 1")
     labels = labels_of(source, keep_order=keep_order, precision=precision)
@@ -159,13 +185,14 @@ def plan_latent(
         texts=_with_names(texts or Texts(), source),
     )
     fixed = len(pack_container(pack_header(header), [labels_section], bytes(16))) + SLICE_CHECK_BYTES * len(parts)
-    return Plan(config, labels, parts, classes, 8 * fixed)
+    return Plan(config, labels, parts, classes, 8 * fixed, shape.networks)
 
 
 def payload_target(plan: Plan, file_bits_per_class: float) -> float:
     """Bits that the slices of a class may take if the whole file is to have `file_bits_per_class`.
 
-    Raises RddInputError where prefix, header and labels alone take that much.
+    All slices together count as one class where they share their networks. Raises RddInputError where prefix, header
+    and labels alone take that much.
     """
     target = file_bits_per_class * len(plan.labels.counts) - plan.fixed_bits
     if target <= 0:
@@ -173,7 +200,7 @@ def payload_target(plan: Plan, file_bits_per_class: float) -> float:
         raise RddInputError(
             f"target of {file_bits_per_class:.0f} bits per class: header, labels and framing take {per_class:.0f}"
         )
-    return target / len(set(plan.classes))
+    return target / len(set(plan.trained_classes()))
 
 
 def encode_latent_source(
@@ -190,10 +217,19 @@ def encode_latent_source(
     Raises RddInputError, and RddVersionError where torch is missing.
     """
     slices = _training().overfit(
-        plan.parts, plan.config, settings, classes=plan.classes, checkpoint=checkpoint, progress=progress
+        plan.trained_parts(),
+        plan.config,
+        settings,
+        classes=plan.trained_classes(),
+        checkpoint=checkpoint,
+        progress=progress,
     )
     return pack_latent(
-        slices, plan.labels, plan.config, space=source.space, texts=_with_names(texts or Texts(), source)
+        plan.file_slices(slices),
+        plan.labels,
+        plan.config,
+        space=source.space,
+        texts=_with_names(texts or Texts(), source),
     )
 
 

@@ -15,6 +15,7 @@ DECODERS = {
 }
 DEFAULT_DECODER = "v4-160"
 DEFAULT_SLICE_SIZE = 64
+NETWORKS = ("slice", "file")
 MAX_SCALES = 6
 LARGE_SIDE = 64  # from here on, the number of scales does not grow
 
@@ -38,6 +39,7 @@ class LatentShape:
     entropy_depth: int = 2
     slice_size: int = DEFAULT_SLICE_SIZE  # samples of a slice, at most
     num_scales: int | None = None  # None: as `num_scales_for` says
+    networks: str = NETWORKS[0]  # whether each slice has networks of its own, or all of the file share theirs
 
 
 def parse_decoder(text: str) -> tuple[int, ...]:

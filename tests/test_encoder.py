@@ -7,8 +7,10 @@ import pytest
 
 import rducodec
 from rducodec.encoder import (
+    encode_latent_source,
     encode_raw_source,
     labels_of,
+    overfit_settings,
     payload_target,
     plan_latent,
 )
@@ -67,6 +69,25 @@ def test_target_leaves_room_for_what_is_fixed():
 def test_what_a_header_cannot_hold_is_refused_before_training(texts):
     with pytest.raises(RddInputError, match="cannot be written"):
         plan_latent(source([0, 1]), LatentShape(), texts=texts)
+
+
+def test_slices_that_share_networks_are_trained_as_one():
+    given = source([1, 0, 1, 2, 0], num_classes=3)
+    plan = plan_latent(given, LatentShape((3,), 8, 1, slice_size=1, networks="file"))
+    assert [len(part) for part in plan.trained_parts()] == [5]
+    pytest.importorskip("torch")
+    from rducodec.training import overfit
+
+    trained = overfit(plan.trained_parts(), plan.config, overfit_settings(steps=10), classes=plan.trained_classes())
+    stored = plan.file_slices(trained)
+    assert [part.num_samples for part in stored] == [1] * 5
+    (again,) = plan.trained_slices(stored)
+    assert all(np.array_equal(a, b) for a, b in zip(again.latents, trained[0].latents, strict=True))
+    data = encode_latent_source(given, plan, overfit_settings(steps=10))
+    assert rducodec.bpc(data).parts["entropy_networks"] < 8 * 150  # those of one slice
+    assert rducodec.read(data).labels.tolist() == [0, 0, 1, 1, 2]
+    with pytest.raises(RddInputError, match="slice, file"):
+        plan_latent(given, LatentShape(networks="class"))
 
 
 def test_slice_size_of_nothing():

@@ -26,7 +26,7 @@ from rducodec.training.evaluation.protocols import named_protocol
 from rducodec.training.evaluation.result import Row
 
 CONFIGURATION = "digits"
-BUDGETS = (0.25, 0.5)  # kB per class
+BUDGETS = {0.15: 8, 0.3: 16}  # kB per class, and the samples of a class that go with them
 PROTOCOL = named_protocol("digits")
 NUM_NETWORKS = 3  # for each accuracy
 LEVELS = 16  # the largest stored value of a digit's pixel
@@ -47,9 +47,9 @@ class Outcome:
     num_test_images: int
 
 
-def _distilled(split: DataSplit, budget: float, folder: Path, seed: int, reports: Reports) -> tuple[Path, Path]:
+def _distilled(split: DataSplit, budget: float, folder: Path, *, seed: int, reports: Reports) -> tuple[Path, Path]:
     """The distilled file of a budget, and the one of the same size that it started from."""
-    changes = [f"export.target_bpc={budget}", f"seed={seed}"]
+    changes = [f"export.target_bpc={budget}", f"samples.spc={BUDGETS[budget]}", f"seed={seed}"]
     configuration = read_configuration(CONFIGURATION, changes)
     result = Distillation(configuration, split, folder, reports=reports).run()
     assert result.overfitted is not None
@@ -74,7 +74,7 @@ def run_demo(folder: Path, *, seed: int = 0, reports: Reports | None = None) -> 
     pairs = []
     for budget in BUDGETS:
         reports.say(f"distilling to {budget} kB per class: samples that train a classifier well, in so many bytes")
-        made = _distilled(split, budget, folder / RUNS / f"{budget}kB-seed{seed}", seed, reports)
+        made = _distilled(split, budget, folder / RUNS / f"{budget}kB-seed{seed}", seed=seed, reports=reports)
         names = (f"distilled-{budget}kB.rdd", f"overfitted-{budget}kB.rdd")
         pairs.append(tuple(Path(shutil.copyfile(file, folder / name)) for file, name in zip(made, names, strict=True)))
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from rducodec.errors import RddInputError
 from rducodec.files import translated_errors
 from rducodec.labels import DEFAULT_ERROR
-from rducodec.shape import LatentShape, parse_decoder, parse_entropy
+from rducodec.shape import NETWORKS, LatentShape, parse_decoder, parse_entropy
 from rducodec.training.distillation.tables import build
 from rducodec.training.settings import MIN_STEPS
 
@@ -72,6 +72,7 @@ class SamplesSettings:
     spc: int  # samples of each class
     parameterization: str = "latent"  # or "pixels"
     slice_size: int | None = None  # most samples that share networks; None: all of a class
+    networks: str = NETWORKS[0]  # whether a slice has networks of its own; "file": all classes share theirs
     decoder: str = "v4-160"  # a name of the paper, or widths such as "480" or "240,40"
     entropy: str = "16x2"  # context x depth of the entropy network
     soft_labels: bool = False  # labels are learned beside the samples
@@ -86,10 +87,11 @@ class SamplesSettings:
         self.shape()
 
     def shape(self) -> LatentShape:
-        """The networks of a slice. Raises RddInputError."""
+        """The networks, and how many samples share them. Raises RddInputError."""
         context_size, depth = _parsed_text("samples.entropy", parse_entropy, self.entropy)
         widths = _parsed_text("samples.decoder", parse_decoder, self.decoder)
-        return LatentShape(widths, context_size, depth, self.slice_size or self.spc)
+        slice_size = self.slice_size or self.spc
+        return LatentShape(widths, context_size, depth, slice_size, networks=self.networks)
 
 
 def _parsed_text(key: str, parse: Callable[[str], _T], text: str) -> _T:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rducodec.bitstream.header import RawConfig, Texts, ValueSpace
+from rducodec.encoder import Plan
 from rducodec.errors import RddInputError
 from rducodec.labels import Labels
 from rducodec.model import LatentSlice
@@ -137,7 +138,7 @@ class _Exporter:
 
 def export_latent(
     representation: LatentRepresentation,
-    labels: Labels,
+    plan: Plan,
     *,
     space: ValueSpace,
     texts: Texts,
@@ -145,7 +146,7 @@ def export_latent(
     max_bytes: int | None = None,
     progress: Callable[[float], object] = lambda _: None,
 ) -> Exported:
-    """The file of the representation.
+    """The file of the representation, cut into slices and labelled as the plan says.
 
     thresholds: mean squared errors that the quantisation of networks may add, tried in turn. With `max_bytes`, the
     budget of the whole file, each candidate is trimmed to it, and the one nearest to the float samples is kept: coarser
@@ -154,7 +155,7 @@ def export_latent(
     """
 
     def pack(slices: Sequence[LatentSlice]) -> bytes:
-        return pack_latent(slices, labels, representation.config, space=space, texts=texts)
+        return pack_latent(plan.file_slices(slices), plan.labels, plan.config, space=space, texts=texts)
 
     exporter = _Exporter(representation, representation.with_targets(), representation.decoded(), pack)
     plain = exporter.candidate(thresholds[0], None)

@@ -176,8 +176,11 @@ class Distillation:
         target = self.configuration.export.target_bpc
         if target is None:
             return None
-        bits = payload_target(self.plan, target * BITS_PER_KB) * len(set(self.plan.classes)) - self._soft_label_bits()
-        networks = sum(math.prod(shape) for shape in self.plan.config.tensor_shapes()) * len(self.plan.parts)
+        sets = set(self.plan.trained_classes())
+        bits = payload_target(self.plan, target * BITS_PER_KB) * len(sets) - self._soft_label_bits()
+        networks = sum(math.prod(shape) for shape in self.plan.config.tensor_shapes()) * len(
+            self.plan.trained_classes()
+        )
         if bits < networks * MIN_PARAMETER_BITS:
             raise RddInputError(
                 f"export.target_bpc: {target:g} kB leave {bits / 8:.0f} bytes for networks and latents, but the "
@@ -222,7 +225,9 @@ class Distillation:
         self.group.wait()
 
     def _checkpoint_bytes(self) -> int:
-        networks = sum(int(np.prod(shape)) for shape in self.plan.config.tensor_shapes()) * len(self.plan.parts)
+        networks = sum(int(np.prod(shape)) for shape in self.plan.config.tensor_shapes()) * len(
+            self.plan.trained_classes()
+        )
         latents = self.plan.config.num_latents() * len(self.source.samples)
         values = max(self.source.samples.size, networks + latents)
         if self.configuration.samples.soft_labels:
@@ -240,25 +245,25 @@ class Distillation:
                 lmbda=initial.lmbda,
                 candidates=initial.candidates,
                 max_mse=self._middle_threshold(),
-                target_bits_per_class=None if target is None else target / len(set(self.plan.classes)),
+                target_bits_per_class=None if target is None else target / len(set(self.plan.trained_classes())),
                 seed=self.configuration.seed,
                 device=str(self.device),
             )
             slices = overfit(
-                self.plan.parts,
+                self.plan.trained_parts(),
                 self.plan.config,
                 settings,
-                classes=self.plan.classes,
+                classes=self.plan.trained_classes(),
                 checkpoint=self.folder / INITIAL_CHECKPOINT,
                 progress=self.reports.initial,
             )
             texts = Texts(class_names=self.train.class_names)
-            write_file(
-                file, pack_latent(slices, self.plan.labels, self.plan.config, space=self.source.space, texts=texts)
-            )
+            stored = self.plan.file_slices(slices)
+            data = pack_latent(stored, self.plan.labels, self.plan.config, space=self.source.space, texts=texts)
+            write_file(file, data)
         self.group.wait()
         return LatentRepresentation(
-            read(file).latent_slices(),
+            self.plan.trained_slices(read(file).latent_slices()),
             self.plan.config,
             device=self.device,
             max_mse=self._middle_threshold(),
@@ -325,7 +330,7 @@ class Distillation:
         self.reports.say("quantising the networks")
         return export_latent(
             representation,
-            stored,
+            replace(self.plan, labels=stored),
             thresholds=settings.thresholds,
             max_bytes=self.max_bytes,
             progress=self.reports.export,

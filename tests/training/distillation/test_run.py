@@ -129,6 +129,17 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     assert json.loads((tmp_path / RUN_FILE).read_text())["configuration"]["utility"]["loss"] == "dm"
 
 
+def test_classes_may_share_networks(tmp_path: Path) -> None:
+    done = distil(tmp_path, samples__networks="file")
+    dataset = read(done.file)
+    assert dataset.header.slice_sizes == (2, 1, 2, 1)
+    first, *others = dataset.latent_slices()
+    for part in others:
+        assert all(np.array_equal(a.values, b.values) for a, b in zip(first.tensors(), part.tensors(), strict=True))
+    assert len(done.exported.data) < len(distil(tmp_path / "own").exported.data)
+    np.testing.assert_array_equal(dataset.labels, np.repeat([0, 1], 3))
+
+
 def test_a_file_is_within_its_budget(tmp_path: Path) -> None:
     done = distil(tmp_path, export__target_bpc=0.22, joint__lmbda=[])
     assert len(done.exported.data) <= 0.22 * 2048

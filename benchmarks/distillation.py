@@ -40,10 +40,12 @@ def train(recipe: str, folder: Path, data: Sequence[str], changes: Sequence[str]
         rdd("train", recipe, str(folder), *data, *pairs)
 
 
-def evaluate(files: Sequence[Path], configuration: Configuration, arguments: argparse.Namespace) -> dict[str, Any]:
+def evaluate(
+    files: Sequence[Path], configuration: Configuration, arguments: argparse.Namespace, *more: str
+) -> dict[str, Any]:
     """The document of `rdd eval`."""
     options = ["--data", configuration.data.name, "--protocol", arguments.protocol]
-    options += ["--networks", str(arguments.networks), "--baselines"]
+    options += ["--networks", str(arguments.networks), *more]
     options += [part for change in arguments.eval_set for part in ("--set", change)]
     classes = configuration.data.classes
     options += ["--classes", ",".join(map(str, classes))] if classes else []
@@ -106,8 +108,8 @@ def main() -> None:
         train(arguments.recipe, folder, data, changes)
         files = [folder / "distilled.rdd", folder / "overfitted.rdd"]
         files += pixel_runs(target, arguments, data) if arguments.pixels else []
-        document = evaluate(files, configuration, arguments)
-        rows = document.pop("rows")
+        document = evaluate(files[:1], configuration, arguments, "--baselines")  # in the bytes of the distilled file
+        rows = document.pop("rows") + evaluate(files[1:], configuration, arguments)["rows"]
         for row in rows:
             row["name"] = row["name"].removeprefix(f"{arguments.runs}/")
         print(f"{target} kB per class", *map(line, rows), sep="\n", flush=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LEVEL_BITS = 16  # of a learned level: a float16 is much finer than the distance between 256 levels
 LEAST_SQUARED_ERROR = 1e-20  # an error of 0 has no logarithm
+PAYLOAD_END_BITS = 48  # that the end of a payload takes over its information, at most
 SLICE_BYTES_GUESS = 1 << 14  # for the size of a header before its slices are known
 
 
@@ -185,7 +186,8 @@ def plan_latent(
         texts=_with_names(texts or Texts(), source),
     )
     fixed = len(pack_container(pack_header(header), [labels_section], bytes(16))) + SLICE_CHECK_BYTES * len(parts)
-    return Plan(config, labels, parts, classes, 8 * fixed, shape.networks)
+    further = 0 if shape.networks == NETWORKS[0] else len(parts) - 1  # payloads beside that of the one trained slice
+    return Plan(config, labels, parts, classes, 8 * fixed + further * PAYLOAD_END_BITS, shape.networks)
 
 
 def payload_target(plan: Plan, file_bits_per_class: float) -> float:

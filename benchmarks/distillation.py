@@ -5,8 +5,8 @@
 
 For each target in kB per class: `rdd train` (resumed if it was interrupted), then `rdd eval` of the distilled file, of
 the overfitted one that it started from, and of real images as PNG, JPEG, WebP and lossless .rdd in as many bytes. With
---pixels also the same loss on plain pixels, with as many samples as fit as float32 and as float16. Writes the result
-after every target.
+--pixels also the same loss on plain pixels, with as many samples as fit as float32, as float16 and as 8 bits. Writes
+the result after every target.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rducodec.training.data import load_data
 from rducodec.training.distillation.configuration import Configuration, read_configuration
 
 BYTES_PER_KB = 1024
-PIXEL_NUMBERS = {"float32": 4, "float16": 2}  # bytes a value
+PIXEL_NUMBERS = {"float32": 4, "float16": 2, "8 bits": 1}  # bytes a value, uncoded
 
 
 def rdd(*arguments: str) -> Any:

@@ -116,13 +116,16 @@ def encode_raw_source(
     fields: dict[str, Any] = {"space": source.space, "texts": _with_names(texts or Texts(), source)}
     if bits is None:
         return pack_raw(samples, labels, source.raw_config(), slice_size=slice_size, **fields)
-    return _quantized(samples, labels, bits, slice_size=slice_size, **fields)
+    return pack_levels(samples, labels, bits, slice_size=slice_size, **fields)
 
 
-def _quantized(samples: np.ndarray, labels: Labels, bits: int, *, slice_size: int | None, **fields: Any) -> bytes:
-    """The better file of levels for all channels and levels for each.
+def pack_levels(
+    samples: np.ndarray, labels: Labels, bits: int, *, slice_size: int | None = None, **fields: Any
+) -> bytes:
+    """The file of floats (N, C, H, W), class after class, as 2**bits levels; for all channels or each its own.
 
-    A bit a value divides the squared error by four, so files are compared by bits + values * log2(error) / 2.
+    The better one is kept: a bit a value divides the squared error by four, so files are compared by
+    bits + values * log2(error) / 2. `fields` are those of `pack_raw`. Raises RddInputError.
     """
     best: tuple[float, bytes] = (np.inf, b"")
     for groups in sorted({1, samples.shape[1]}):

@@ -73,7 +73,7 @@ def _quantized(
     objective: Objective, parameters: SliceParameters, max_mse: float, *, compensate: bool
 ) -> list[LatentSlice]:
     counts = [round(count) for count in objective.samples.counts().tolist()]
-    slices = _float_slices(parameters, objective.config, counts)
+    slices = float_slices(parameters, objective.config, counts)
     return quantize(slices, objective.config, max_mse=max_mse, compensate=compensate)
 
 
@@ -82,7 +82,7 @@ def _frac_bits(slices: Sequence[LatentSlice], parameters: SliceParameters) -> Te
     return torch.tensor(steps, device=parameters.latents.device)
 
 
-def _float_slices(parameters: SliceParameters, config: LatentConfig, num_samples: list[int]) -> list[FloatSlice]:
+def float_slices(parameters: SliceParameters, config: LatentConfig, num_samples: list[int]) -> list[FloatSlice]:
     """Every slice with its latents as integers. Raises RddInputError for latents that do not fit 16 bits."""
     latents = (parameters.latents.detach().cpu() * LATENT_GAIN).round()
     if bool((latents.abs() > INT16_MAX).any()):
@@ -115,7 +115,7 @@ def export(
 ) -> list[LatentSlice]:
     """The integers of every slice. Raises RddInputError for latents that do not fit 16 bits."""
     slices = []
-    for part, steps in zip(_float_slices(parameters, config, num_samples), frac_bits.tolist(), strict=True):
+    for part, steps in zip(float_slices(parameters, config, num_samples), frac_bits.tolist(), strict=True):
         tensors = [rounded(tensor, step) for tensor, step in zip(part.networks(), steps, strict=True)]
         cut = len(part.entropy)
         slices.append(LatentSlice(part.latents, tuple(tensors[:cut]), tensors[cut], tuple(tensors[cut + 1 :])))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rducodec.errors import RddInputError
 from rducodec.model import LatentConfig, LatentSlice
+from rducodec.quantization import FloatSlice
 from rducodec.training.adam import Adam
 from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
 from rducodec.training.control import RateControl, steers
@@ -21,6 +22,7 @@ from rducodec.training.export import (
     choose_steps,
     coded_bits,
     export,
+    float_slices,
     network_bits,
     quantize_networks,
 )
@@ -181,7 +183,17 @@ class _Trainer:
 
     def run(self) -> list[LatentSlice]:
         """All stages from where the state is, then the integers."""
-        while self.state.stage < len(self.stages):
+        self._run_stages(len(self.stages))
+        self._trim()
+        return self._exported()
+
+    def run_floats(self) -> list[FloatSlice]:
+        """The stages in which networks are floats, then these networks."""
+        self._run_stages(sum(not stage.quantized_networks for stage in self.stages))
+        return float_slices(self.state.parameters, self.config, self.num_samples)
+
+    def _run_stages(self, end: int) -> None:
+        while self.state.stage < end:
             stage = self.stages[self.state.stage]
             self.objective = self._objective(stage.candidates)
             self._enter(stage)
@@ -189,8 +201,6 @@ class _Trainer:
                 self._step(stage)
             self.state.stage += 1
             self.state.step = 0
-        self._trim()
-        return self._exported()
 
     def _enter(self, stage: Stage) -> None:
         """Keep the best candidates, or quantise the networks, once at the begin of a stage."""
@@ -337,10 +347,36 @@ def overfit(
     Raises RddInputError for samples that are not finite or not of the shape that `config` says, for a checkpoint of
     another training, and for a target that cannot be reached.
     """
+    trainer = _trainer(samples, config, settings, classes, checkpoint, progress)
+    trainer.resume()
+    return trainer.run()
+
+
+def overfit_floats(
+    samples: Sequence[np.ndarray] | np.ndarray,
+    config: LatentConfig,
+    settings: OverfitSettings | None = None,
+    *,
+    classes: Sequence[int] | None = None,
+    progress: ProgressCallback | None = None,
+) -> list[FloatSlice]:
+    """As `overfit`, up to where networks become integers: integer latents and float networks, as checkpoints hold them.
+
+    A target is steered to and not kept: what the networks will take is not decided yet.
+    """
+    return _trainer(samples, config, settings, classes, None, progress).run_floats()
+
+
+def _trainer(
+    samples: Sequence[np.ndarray] | np.ndarray,
+    config: LatentConfig,
+    settings: OverfitSettings | None,
+    classes: Sequence[int] | None,
+    checkpoint: Path | None,
+    progress: ProgressCallback | None,
+) -> _Trainer:
     settings = settings or OverfitSettings()
     classes = range(len(samples)) if classes is None else classes
     if len(classes) != len(samples):
         raise RddInputError(f"classes: {len(classes)} for {len(samples)} slices")
-    trainer = _Trainer(list(samples), config, settings, classes=classes, checkpoint=checkpoint, progress=progress)
-    trainer.resume()
-    return trainer.run()
+    return _Trainer(list(samples), config, settings, classes=classes, checkpoint=checkpoint, progress=progress)

@@ -23,7 +23,7 @@ from rducodec.training.settings import MIN_STEPS
 
 ROUNDINGS = ("soft", "straight-through")
 PARAMETERIZATIONS = ("latent", "pixels")
-PIXEL_NUMBERS = ("float32", "float16")
+PIXEL_NUMBERS = ("float32", "float16", "8 bits", "4 bits", "2 bits")
 BASE = "base"  # key of the configuration that a file starts from
 _RECIPES = "rducodec.training.recipes"
 _OPTIONS_OF = {"loss": "options", "network": "network_options"}  # that mean nothing to another one
@@ -157,7 +157,7 @@ class ExportSettings:
 
     target_bpc: float | None = None  # kB of 1024 bytes that a class of the file may take
     thresholds: tuple[float, ...] = (5e-7, 5e-6, 5e-5)  # mean squared errors of the networks' quantisation
-    number: str = PIXEL_NUMBERS[0]  # of plain pixels: float32 or float16
+    number: str = PIXEL_NUMBERS[0]  # that a value of plain pixels is stored as
 
     def __post_init__(self) -> None:
         _require_positive("export", target_bpc=self.target_bpc)

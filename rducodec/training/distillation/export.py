@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from rducodec.bitstream.header import RawConfig, Texts, ValueSpace
-from rducodec.encoder import Plan
+from rducodec.encoder import Plan, pack_levels
 from rducodec.errors import RddInputError
 from rducodec.labels import Labels
 from rducodec.model import LatentSlice
+from rducodec.reader import read
 from rducodec.training.distillation.latent import LatentRepresentation
 from rducodec.training.distillation.pixels import PixelRepresentation
 from rducodec.training.export import coded_bits, export, quantize_networks
@@ -28,6 +29,7 @@ STEP = 4.0  # between thresholds beyond those asked for: a bit of precision
 MAX_STEPS = 4  # beyond them, or between them where bytes are left
 SPARE_SHARE = 0.005  # of the budget, that may be left over
 MAX_FILES = 4  # written on the way to a size that uses the budget
+BITS = " bits"  # end of the names in `PIXEL_NUMBERS` that say how many levels there are
 
 
 @dataclass(frozen=True)
@@ -176,20 +178,22 @@ def export_latent(
     return Exported(data, kept.threshold, kept.mse)
 
 
-PIXEL_FORMATS = {"float32": np.float32, "float16": np.float16}
-
-
 def export_pixels(
     representation: PixelRepresentation, labels: Labels, *, number: str, space: ValueSpace, texts: Texts
 ) -> Exported:
-    """The raw file of plain pixels, stored as "float32" or "float16". Raises RddInputError."""
-    if number not in PIXEL_FORMATS:
-        raise RddInputError(f"export.number: {number!r}, expected one of {', '.join(PIXEL_FORMATS)}")
+    """The raw file of plain pixels, stored as one of `PIXEL_NUMBERS`: floats, or numbers of learned levels.
+
+    Raises RddInputError.
+    """
     values = representation.decoded().cpu().numpy()
-    stored = values.astype(PIXEL_FORMATS[number])
-    config = RawConfig(is_float=True, bits=stored.dtype.itemsize * 8)
-    data = pack_raw(stored, labels, config, space=space, texts=texts)
-    return Exported(data, 0.0, float(np.square(stored.astype(np.float64) - values).mean()))
+    if number.endswith(BITS):
+        data = pack_levels(values, labels, int(number.removesuffix(BITS)), space=space, texts=texts)
+    else:
+        stored = values.astype(number)
+        config = RawConfig(is_float=True, bits=stored.dtype.itemsize * 8)
+        data = pack_raw(stored, labels, config, space=space, texts=texts)
+    error = float(np.square(read(data).samples().astype(np.float64) - values).mean())
+    return Exported(data, 0.0, error)
 
 
 def device_of(name: str) -> torch.device:

@@ -31,7 +31,7 @@ from rducodec.training.data import (
     save_zca,
 )
 from rducodec.training.distillation.configuration import PARAMETERIZATIONS, Configuration
-from rducodec.training.distillation.export import PIXEL_FORMATS, Exported, export_latent, export_pixels
+from rducodec.training.distillation.export import Exported, export_latent, export_pixels
 from rducodec.training.distillation.folder import (
     DISTILLED,
     INITIAL_CHECKPOINT,
@@ -348,5 +348,3 @@ def _check_parameterization(configuration: Configuration) -> None:
             f"export.target_bpc: {export.target_bpc:g}, but the size of plain pixels is given by their number; leave "
             f"it out, or set samples.parameterization = {LATENT!r}"
         )
-    if export.number not in PIXEL_FORMATS:
-        raise RddInputError(f"export.number: {export.number!r}, expected one of {', '.join(PIXEL_FORMATS)}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rducodec.errors import RddInputError
 from rducodec.interop.source import PIXEL_DIVISOR
@@ -23,9 +23,6 @@ from rducodec.training.evaluation.stores import Codec, Groups, Pixels, Store
 
 QUALITIES = (10, 25, 50, 75)  # of JPEG and of lossy WebP
 HELD_OUT = 0.1  # of each class of the training images: to choose a quality by
-FLOAT32_BYTES, FLOAT16_BYTES = 4, 2
-RANGE_BYTES = 8  # least and largest value as float32, beside values of 8 bits
-LEVELS = 255
 LOSSLESS, JPEG, WEBP = "lossless", "JPEG", "WebP"  # families of stores
 
 
@@ -35,7 +32,7 @@ class Baseline:
 
     name: str
     codec_name: str  # what decides about the values of samples
-    samples: NDArray[np.float32]  # (N, C, H, W), as decoded; pixels, but for `pixel_sets`
+    samples: NDArray[np.float32]  # (N, C, H, W), as decoded; pixels
     labels: NDArray[np.int64]  # (N,)
     num_bytes: int  # of all samples, exactly; labels are free
     num_classes: int
@@ -176,22 +173,3 @@ def count_choices(found: dict[str, list[Baseline]]) -> int:
 def _largest_of_each(candidates: Sequence[Baseline]) -> list[Baseline]:
     """The first, so the largest, of each codec: of nearly the same pixels, more are better."""
     return list({c.codec_name: c for c in reversed(candidates)}.values())[::-1]
-
-
-def pixel_sets(samples: ArrayLike, labels: ArrayLike, num_classes: int) -> list[Baseline]:
-    """Given samples kept as they are in float32, rounded to float16, and in 8 bits between least and largest value.
-
-    samples: floats (N, C, H, W); labels: integers (N,). Nothing else is counted: no header, no labels.
-    """
-    values = np.asarray(samples, np.float32)
-    classes = np.asarray(labels, np.int64)
-    most = int(np.bincount(classes, minlength=num_classes).max())
-    low = float(values.min())
-    step = max(float(values.max()) - low, float(np.finfo(np.float32).tiny)) / LEVELS
-    eight = (np.rint((values - low) / step) * step + low).astype(np.float32)
-    kept = (
-        ("float32", values, FLOAT32_BYTES * values.size),
-        ("float16", values.astype(np.float16).astype(np.float32), FLOAT16_BYTES * values.size),
-        ("8 bits", eight, values.size + RANGE_BYTES),
-    )
-    return [Baseline(f"pixels in {name}", name, v, classes, size, num_classes, most) for name, v, size in kept]

@@ -20,14 +20,12 @@ from rducodec.interop.source import make_source
 from rducodec.training.classifiers import build_classifier
 from rducodec.training.data.load import NAMES
 from rducodec.training.distillation.configuration import (
-    PIXEL_NUMBERS,
     Configuration,
     ExpertTraining,
     configuration_names,
     configuration_of,
     read_configuration,
 )
-from rducodec.training.distillation.export import PIXEL_FORMATS
 from rducodec.training.distillation.toml import toml_text
 from rducodec.training.evaluation.protocols import named_protocol
 from rducodec.training.experts import ExpertSettings
@@ -305,7 +303,6 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_lists_that_other_modules_have_too() -> None:
-    assert set(PIXEL_NUMBERS) == set(PIXEL_FORMATS)
     assert {each.name for each in dataclasses.fields(ExpertTraining)} <= {
         each.name for each in dataclasses.fields(ExpertSettings)
     }

@@ -164,12 +164,21 @@ def test_a_file_uses_its_budget(kilobytes: float, tmp_path: Path) -> None:
     assert 0.98 * kilobytes * 10240 <= len(done.exported.data) <= kilobytes * 10240
 
 
-def test_pixels_are_kept_as_they_are(tmp_path: Path) -> None:
-    done = distil(tmp_path, **PIXELS, joint__lmbda=[], export__number="float16")
+@pytest.mark.parametrize(
+    ("number", "error"), [("float32", 0), ("float16", 1e-7), ("8 bits", 1e-6), ("4 bits", 1e-2), ("2 bits", 0.2)]
+)
+def test_pixels_are_stored_as_asked(number: str, error: float, tmp_path: Path) -> None:
+    done = distil(tmp_path, **PIXELS, joint__lmbda=[], export__number=number)
     assert done.overfitted is None
     samples = read(done.file).samples()
     assert samples.shape == (6, 1, 8, 8)
-    assert 0 < done.exported.mse < 1e-5
+    assert done.exported.mse <= error
+    assert (done.exported.mse == 0) == (number == "float32")
+    if number.endswith("bits"):
+        levels = 2 ** int(number.split()[0])
+        assert len(np.unique(samples[:3])) <= levels  # of a class
+    state, _ = read_checkpoint(tmp_path / JOINT_CHECKPOINT)
+    assert np.square(samples - state["representation/values"].numpy()).mean() == pytest.approx(done.exported.mse)
 
 
 def test_learned_labels_are_kept(tmp_path: Path) -> None:

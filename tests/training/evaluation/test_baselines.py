@@ -17,7 +17,6 @@ from rducodec.training.evaluation.baselines import (
     count_choices,
     fill,
     held_out_split,
-    pixel_sets,
     random_order,
     real_image_sets,
 )
@@ -114,15 +113,3 @@ def test_the_best_of_each_codec_is_chosen() -> None:
     chosen = choose_rivals(found, lambda each: worth[each.name])
     assert [(each.name, compared) for each, compared in chosen] == [("a", ()), ("c", tuple(worth.items()))]
     assert count_choices(found) == 3
-
-
-def test_pixel_sets() -> None:
-    samples = np.random.default_rng(0).normal(size=(6, 1, 4, 4)).astype(np.float32)
-    exact, half, eight = pixel_sets(samples, [0, 0, 0, 1, 1, 1], 2)
-    assert [each.num_bytes for each in (exact, half, eight)] == [4 * 96, 2 * 96, 96 + 8]
-    assert exact.bytes_per_class == 192
-    assert np.array_equal(exact.samples, samples)
-    assert 0 < np.abs(half.samples - samples).max() < 2e-3
-    step = (samples.max() - samples.min()) / 255
-    assert 0.4 * step < np.abs(eight.samples - samples).max() < 0.501 * step
-    assert len(np.unique(pixel_sets(np.ones((2, 1, 2, 2)), [0, 1], 2)[2].samples)) == 1

@@ -1,17 +1,19 @@
 """What distilled bytes are worth: accuracy at several sizes, beside rivals of the same size, all through `rdd`.
 
-    python -m benchmarks.distillation RECIPE [--root PATH] --targets 0.2 0.3 --runs FOLDER [--spc-per-kb N]
-        [--protocol P] [--pixels RECIPE] [--set KEY=VALUE] [--eval-set KEY=VALUE] [--name NAME]
+    python -m benchmarks.distillation RECIPE... [--root PATH] --targets 0.2 0.3 --runs FOLDER [--spc-per-kb N]
+        [--protocol P] [--pixels RECIPE] [--full-data] [--set KEY=VALUE] [--eval-set KEY=VALUE] [--name NAME]
 
-For each target in kB per class: `rdd train` (resumed if it was interrupted), then `rdd eval` of the distilled file, of
-the overfitted one that it started from, and of real images as PNG, JPEG, WebP and lossless .rdd in as many bytes. With
---pixels also the same loss on plain pixels, with as many samples as fit as float32, as float16 and as 8 bits. Writes
-the result after every target.
+For each target in kB per class and each recipe: `rdd train` (after `rdd experts` where the loss follows them; resumed
+if it was interrupted), then `rdd eval` of the distilled file, of the overfitted one that it started from, and of real
+images as PNG, JPEG, WebP and lossless .rdd in as many bytes. With --pixels also the loss of that recipe on plain
+pixels, with as many samples as fit as float32, as float16 and as 8 bits; with --full-data all real images. Evaluations
+that are done are kept in FOLDER; the result is written after every target.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from rducodec.training.distillation.configuration import Configuration, read_con
 
 BYTES_PER_KB = 1024
 PIXEL_NUMBERS = {"float32": 4, "float16": 2, "8 bits": 1}  # bytes a value, uncoded
+KEY_DIGITS = 12  # of the name of an evaluation that is kept
 
 
 def rdd(*arguments: str) -> Any:
@@ -35,15 +38,21 @@ def rdd(*arguments: str) -> Any:
 
 def train(recipe: str, folder: Path, data: Sequence[str], changes: Sequence[str]) -> None:
     """Make the files of one run, if they are not there."""
-    if not (folder / "distilled.rdd").exists():
-        pairs = [part for change in changes for part in ("--set", change)]
-        rdd("train", recipe, str(folder), *data, *pairs)
+    if (folder / "distilled.rdd").exists():
+        return
+    pairs = [part for change in changes for part in ("--set", change)]
+    experts: list[str] = []
+    if read_configuration(recipe, changes).utility.loss == "tm":
+        place = folder.parent / f"experts-{recipe}"  # they depend on no size
+        rdd("experts", recipe, str(place), *data, *pairs)
+        experts = ["--experts", str(place)]
+    rdd("train", recipe, str(folder), *data, *pairs, *experts)
 
 
 def evaluate(
     files: Sequence[Path], configuration: Configuration, arguments: argparse.Namespace, *more: str
 ) -> dict[str, Any]:
-    """The document of `rdd eval`."""
+    """The document of `rdd eval`, from an earlier call of this benchmark if it had the same files and options."""
     options = ["--data", configuration.data.name, "--protocol", arguments.protocol]
     options += ["--networks", str(arguments.networks), *more]
     options += [part for change in arguments.eval_set for part in ("--set", change)]
@@ -52,20 +61,29 @@ def evaluate(
     options += ["--mixed-precision"] if arguments.mixed_precision else []
     options += ["--cache", str(arguments.cache)] if arguments.cache else []
     options += ["--root", str(arguments.root)] if arguments.root else []
-    result: dict[str, Any] = rdd("eval", *map(str, files), *options)
+    key = hashlib.sha256(json.dumps(options).encode())
+    for file in files:
+        key.update(file.read_bytes())
+    kept = arguments.runs / f"eval-{key.hexdigest()[:KEY_DIGITS]}.json"
+    if not kept.exists():
+        kept.write_text(json.dumps(rdd("eval", *map(str, files), *options)))
+    result: dict[str, Any] = json.loads(kept.read_text())
     return result
 
 
 def pixel_runs(target: float, arguments: argparse.Namespace, data: Sequence[str]) -> list[Path]:
-    """Files of plain pixels that take at most the target."""
+    """Files of plain pixels that take at most the target, but for what surrounds the pixels."""
     files = []
-    shape = load_data(read_configuration(arguments.pixels).data.name, arguments.root).train.shape
+    configuration = read_configuration(arguments.pixels, arguments.set)
+    shape = load_data(configuration.data.name, arguments.root, cache=arguments.cache).train.shape
     for number, num_bytes in PIXEL_NUMBERS.items():
         spc = int(target * BYTES_PER_KB / (shape[0] * shape[1] * shape[2] * num_bytes))
         if spc < 1:
             continue
-        folder = arguments.runs / f"pixels-{target}kB-{number}"
-        train(arguments.pixels, folder, data, [f"samples.spc={spc}", f"export.number={number}"])
+        folder = arguments.runs / f"pixels-{target}kB-{number.replace(' ', '-')}"
+        plain = ["samples.parameterization=pixels", "export.target_bpc=none"]
+        changes = [*arguments.set, *plain, f"samples.spc={spc}", f"export.number={number}"]
+        train(arguments.pixels, folder, data, changes)
         files.append(folder / "distilled.rdd")
     return files
 
@@ -79,10 +97,16 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
+def last_log_line(folder: Path) -> dict[str, str]:
+    """The state at the end of a run."""
+    log = (folder / "log.csv").read_text().splitlines()
+    return dict(zip(*(each.split(",") for each in (log[0], log[-1])), strict=True))
+
+
 def main() -> None:
     """Run everything, print the table, write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipe")
+    parser.add_argument("recipes", nargs="+", metavar="RECIPE")
     parser.add_argument("--root", type=Path)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--targets", type=float, nargs="+", required=True)
@@ -91,38 +115,40 @@ def main() -> None:
     parser.add_argument("--protocol", default="digits")
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--mixed-precision", action="store_true")
-    parser.add_argument("--pixels", help="Recipe of the same loss on plain pixels.")
+    parser.add_argument("--full-data", action="store_true")
+    parser.add_argument("--pixels", help="Recipe whose loss is applied to plain pixels.")
     parser.add_argument("--spc-per-kb", type=float, help="Samples of a class follow the target.")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--eval-set", action="append", default=[])
     arguments = parser.parse_args()
-    configuration = read_configuration(arguments.recipe, arguments.set)
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    configurations = {recipe: read_configuration(recipe, arguments.set) for recipe in arguments.recipes}
+    first = next(iter(configurations.values()))
     data = ["--root", str(arguments.root)] if arguments.root else []
     data += ["--cache", str(arguments.cache)] if arguments.cache else []
-    result: dict[str, Any] = {"configuration": configuration.fields(), "protocol": arguments.protocol, "targets": []}
+    result: dict[str, Any] = {
+        "configurations": {recipe: each.fields() for recipe, each in configurations.items()},
+        "targets": [],
+    }
     for target in arguments.targets:
-        folder = arguments.runs / f"{target}kB"
         changes = [*arguments.set, f"export.target_bpc={target}"]
         if arguments.spc_per_kb is not None:
             changes.append(f"samples.spc={max(1, round(target * arguments.spc_per_kb))}")
-        train(arguments.recipe, folder, data, changes)
-        files = [folder / "distilled.rdd", folder / "overfitted.rdd"]
+        folders = {recipe: arguments.runs / f"{recipe}-{target}kB" for recipe in arguments.recipes}
+        for recipe, folder in folders.items():
+            train(recipe, folder, data, changes)
+        files = [folder / f"{name}.rdd" for folder in folders.values() for name in ("distilled", "overfitted")]
         files += pixel_runs(target, arguments, data) if arguments.pixels else []
-        document = evaluate(files[:1], configuration, arguments, "--baselines")  # in the bytes of the distilled file
-        rows = document.pop("rows") + evaluate(files[1:], configuration, arguments)["rows"]
+        rivals = ["--baselines", *(["--full-data"] if arguments.full_data else [])]
+        document = evaluate(files[:1], first, arguments, *rivals)  # in the bytes of the first distilled file
+        rows = document.pop("rows") + evaluate(files[1:], first, arguments)["rows"]
         for row in rows:
             row["name"] = row["name"].removeprefix(f"{arguments.runs}/")
         print(f"{target} kB per class", *map(line, rows), sep="\n", flush=True)
-        log = (folder / "log.csv").read_text().splitlines()
-        result["targets"].append(
-            {
-                "target_kb": target,
-                "rows": rows,
-                "last_log_line": dict(zip(*(each.split(",") for each in (log[0], log[-1])), strict=True)),
-            }
-        )
+        ends = {recipe: last_log_line(folder) for recipe, folder in folders.items()}
+        result["targets"].append({"target_kb": target, "rows": rows, "last_log_lines": ends})
         result["evaluation"] = document
-        write_result(arguments.name or f"distillation_{arguments.recipe}", result)
+        write_result(arguments.name or f"distillation_{'_'.join(arguments.recipes)}", result)
 
 
 if __name__ == "__main__":

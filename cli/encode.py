@@ -112,7 +112,7 @@ def _latent_file(source: SourceSet, settings: dict[str, Any], texts: Texts) -> b
         given["target_bits_per_class"] = payload_target(plan, settings["target_bpc"] * BITS_PER_KB)
     overfit = overfit_settings(**given)
     options.torch_mover(overfit.device)  # refused before the training starts
-    with training_progress("training") as told:
+    with training_progress("training", num_classes=source.num_classes) as told:
         checkpoint = None if settings["checkpoint"] is None else Path(settings["checkpoint"])
         return encode_latent_source(source, plan, overfit, texts=texts, checkpoint=checkpoint, progress=told)
 

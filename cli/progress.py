@@ -88,14 +88,14 @@ def progress(label: str, total: float, *, detail: Callable[[], str] = str, show_
 
 
 @contextlib.contextmanager
-def training_progress(label: str) -> Iterator[Callable[[TrainingProgress], None]]:
-    """A function for the reports of a training; size and quality are shown as they change."""
+def training_progress(label: str, *, num_classes: int) -> Iterator[Callable[[TrainingProgress], None]]:
+    """A function for the reports of a training; size, of each of `num_classes`, and quality are shown as they change."""
     last: list[TrainingProgress] = []
 
     def detail() -> str:
         if not last:
             return ""
-        kilobytes = sum(last[-1].bits_per_class) / len(last[-1].bits_per_class) / BITS_PER_KB
+        kilobytes = last[-1].num_bits / num_classes / BITS_PER_KB
         return f"{last[-1].stage}  ~{kilobytes:.2f} kB/class  {last[-1].psnr:.2f} dB"
 
     with progress(label, 1, detail=detail) as advance:
@@ -169,7 +169,7 @@ def joint_progress(label: str, *, num_classes: int | None = None) -> Iterator[Ca
 
 @contextlib.contextmanager
 def distillation_progress(
-    say: Callable[[str], object], *, num_classes: int | None = None, num_thresholds: int = 1
+    say: Callable[[str], object], *, num_classes: int, num_thresholds: int = 1
 ) -> Iterator[Reports]:
     """Reports for distillations: each part has a bar of its own, which ends where `say` is told the next one."""
     from rducodec.training.distillation import Reports
@@ -196,7 +196,9 @@ def distillation_progress(
 
         yield Reports(
             say=say_between,
-            initial=lambda state: told_in("compressing", training_progress)(state),
+            initial=lambda state: told_in("compressing", lambda name: training_progress(name, num_classes=num_classes))(
+                state
+            ),
             joint=lambda state: told_in("distilling", lambda name: joint_progress(name, num_classes=num_classes))(
                 state
             ),

@@ -89,7 +89,7 @@ def progress(label: str, total: float, *, detail: Callable[[], str] = str, show_
 
 @contextlib.contextmanager
 def training_progress(label: str, *, num_classes: int) -> Iterator[Callable[[TrainingProgress], None]]:
-    """A function for the reports of a training; size, of each of `num_classes`, and quality are shown as they change."""
+    """A function for the reports of a training; size, of one of `num_classes`, and quality are shown as they change."""
     last: list[TrainingProgress] = []
 
     def detail() -> str:

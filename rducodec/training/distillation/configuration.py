@@ -123,7 +123,8 @@ class UtilitySettings:
     network: str = "convnet"
     network_options: Mapping[str, Any] = field(default_factory=dict)
     augmentation: str = "color_crop_cutout_flip_scale_rotate"
-    mixed_precision: bool = False
+    mixed_precision: bool = False  # products of the networks in bfloat16
+    compiled: bool = False  # networks go through torch.compile: minutes at the start, then up to twice as fast
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ class Distillation:
             seed=self.configuration.seed,
             device=self.device,
             mixed_precision=settings.mixed_precision,
+            compiled=settings.compiled,
             group=self.group,
         )
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 PROPORTIONAL_GAIN = 3.0  # change of log lambda for a deviation of log bits: bits go with its cube root (digits)
-INTEGRAL_GAIN = 0.02  # the same, added up with every 1 / learning_rate of movement
+INTEGRAL_GAIN = 0.06  # the same, added up with every 1 / learning_rate of movement
 START_SHARE = 1e-3  # gradients of utility are noisy: with more, latents wander off, and their bits with them
 MAX_ERROR = 0.3  # of log bits, that is acted upon
 

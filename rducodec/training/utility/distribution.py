@@ -17,6 +17,7 @@ from rducodec.training.utility.matching import (
     blocks,
     check_counts,
     class_slices,
+    features_function,
     new_network,
     pieces,
     precision,
@@ -40,6 +41,7 @@ class DistributionMatching:
         check_counts(real_batch=real_batch, classes_per_iteration=classes_per_iteration)
         self.context, self.real_batch, self.classes_per_iteration = context, real_batch, classes_per_iteration
         self.augmentation = Augmentation.of(context.augmentation)
+        self._features = features_function(context)
 
     @deterministic_convolutions()
     def gradient(
@@ -87,7 +89,9 @@ class DistributionMatching:
         """Mean features of this process's real images, (F,)."""
         images = real_images(self.context, label, batch=self.real_batch, iteration=iteration, dtype=dtype)
         images = self.augmentation.apply(images, draw)
-        features = classifiers.chunked_features(network, images, mixed_precision=self.context.mixed_precision)
+        features = classifiers.chunked_features(
+            network, images, mixed_precision=self.context.mixed_precision, features=self._features
+        )
         return features.mean(0).to(dtype)
 
     def _squared_distance(
@@ -98,7 +102,7 @@ class DistributionMatching:
             leaf = samples.detach().requires_grad_()
             augmented = self.augmentation.apply(leaf, draw)
             with precision(self.context):
-                features = [network.features(piece) for piece in pieces(augmented)]
+                features = [self._features(network, piece) for piece in pieces(augmented)]
             loss = (torch.cat(features).to(target.dtype).mean(0) - target).square().sum()
             (grad,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), grad

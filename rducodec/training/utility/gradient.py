@@ -22,6 +22,7 @@ from rducodec.training.utility.matching import (
     pieces,
     precision,
     real_images,
+    refuse_compiled,
     settle,
     targets_of,
 )
@@ -65,6 +66,7 @@ class GradientMatching:
         network_momentum: float = 0.5,
     ) -> None:
         """real_batch: real images per class and process; synthetic_batch: samples per class, None for all."""
+        refuse_compiled(context, "gradient matching")
         check_counts(real_batch=real_batch, synthetic_batch=synthetic_batch)
         check_counts(inner_steps=inner_steps, network_steps=network_steps, network_batch=network_batch)
         check_rates(network_lr=network_lr, network_momentum=network_momentum)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from rducodec.errors import RddInputError
+from rducodec.errors import RddInputError, RddVersionError
 from rducodec.training import classifiers
-from rducodec.training.classifiers.pieces import CPU_PIECE_PIXELS, sees_batches
+from rducodec.training.classifiers.pieces import CPU_PIECE_PIXELS, Features, plain_features, sees_batches
 from rducodec.training.randomness import generator_for
 from rducodec.training.utility.protocol import UtilityContext
 
@@ -104,6 +104,31 @@ def pieces(x: Tensor) -> Sequence[Tensor]:
     if x.device.type != "cpu":
         return [x]
     return torch.split(x, max(1, CPU_PIECE_PIXELS // (x.shape[-2] * x.shape[-1])))
+
+
+def features_function(context: UtilityContext) -> Features:
+    """What computes the features of a network; compiled once for all networks of a kind, if asked."""
+    if not context.compiled:
+        return plain_features
+    from torch._dynamo.exc import BackendCompilerFailed  # takes seconds to load
+
+    compiled = torch.compile(plain_features)
+
+    def features(network: classifiers.Classifier, x: Tensor) -> Tensor:
+        try:
+            result: Tensor = compiled(network, x)
+        except BackendCompilerFailed as error:
+            reason = str(error).strip().splitlines()[0]
+            raise RddVersionError(f"utility.compiled: torch cannot compile networks here ({reason})") from error
+        return result
+
+    return features
+
+
+def refuse_compiled(context: UtilityContext, loss: str) -> None:
+    """RddInputError for a loss that takes second derivatives, which torch does not compile."""
+    if context.compiled:
+        raise RddInputError(f"utility.compiled: {loss} needs second derivatives, which torch.compile does not have")
 
 
 def precision(context: UtilityContext) -> torch.autocast:

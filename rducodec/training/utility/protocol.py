@@ -31,6 +31,7 @@ class UtilityContext:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     mixed_precision: bool = False  # products of the networks in bfloat16
+    compiled: bool = False  # networks go through torch.compile, where a loss can use that
     group: Group = ALONE
 
 

@@ -15,7 +15,7 @@ from rducodec.training.classifiers.determinism import deterministic_convolutions
 from rducodec.training.experts import ExpertStore
 from rducodec.training.randomness import generator_for
 from rducodec.training.utility.augmentation import Augmentation
-from rducodec.training.utility.matching import check_counts, check_rates, minibatches, new_network
+from rducodec.training.utility.matching import check_counts, check_rates, minibatches, new_network, refuse_compiled
 from rducodec.training.utility.protocol import UtilityContext, UtilityGradient
 from rducodec.training.utility.student import MEMORIES, Batch, Student, StudentGradient, Trajectory
 
@@ -47,6 +47,7 @@ class TrajectoryMatching:
 
         memory: "replayed" holds the graph of one step, "unrolled" of all steps at once; the gradient is the same.
         """
+        refuse_compiled(context, "trajectory matching")
         check_counts(student_steps=student_steps, expert_epochs=expert_epochs)
         check_counts(max_start_epoch=max_start_epoch, synthetic_batch=synthetic_batch)
         check_rates(lr=lr, lr_lr=lr_lr, lr_momentum=lr_momentum)

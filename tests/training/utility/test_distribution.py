@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.exc import BackendCompilerFailed
 
-from rducodec.errors import RddInputError
+from rducodec.errors import RddInputError, RddVersionError
 from rducodec.training import classifiers
 from rducodec.training.data.real import RealImages
 from rducodec.training.group import Group
@@ -122,6 +123,31 @@ def test_bfloat16_is_near() -> None:
     assert rough.samples.dtype == torch.float32
     assert exact.loss != rough.loss
     assert float(torch.cosine_similarity(rough.samples.flatten(), exact.samples.flatten(), dim=0)) > 0.98
+
+
+@pytest.mark.slow
+def test_compiled_networks_change_nothing_but_rounding() -> None:
+    samples = tiny.samples_of(dtype=torch.float32)
+    plain, compiled = (DistributionMatching(tiny.context(compiled=each)) for each in (False, True))
+    for iteration in (0, 1):  # another network, the same machine code
+        tiny.assert_close(
+            compiled.gradient(samples, LABELS, iteration=iteration),
+            plain.gradient(samples, LABELS, iteration=iteration),
+            rtol=1e-3,
+        )
+
+
+def test_where_nothing_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(_: object) -> object:
+        def fail(*_: object) -> None:
+            raise BackendCompilerFailed(print, RuntimeError("no C++ compiler"), None)
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    loss = DistributionMatching(tiny.context(compiled=True))
+    with pytest.raises(RddVersionError, match=r"utility.compiled: torch cannot compile"):
+        loss.gradient(tiny.samples_of(dtype=torch.float32), LABELS, iteration=0)
 
 
 def test_a_network_with_batch_norm_sees_real_statistics() -> None:

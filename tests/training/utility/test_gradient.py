@@ -196,3 +196,8 @@ def test_options_are_checked(option: str) -> None:
     options: dict = {option: -1}
     with pytest.raises(RddInputError, match=f"utility option {option}: -1"):
         GradientMatching(tiny.context(), **options)
+
+
+def test_second_derivatives_are_not_compiled() -> None:
+    with pytest.raises(RddInputError, match=r"utility.compiled: gradient matching needs second derivatives"):
+        GradientMatching(tiny.context(compiled=True))

@@ -238,3 +238,8 @@ def test_trained_experts_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     result = utility.gradient(tiny.samples_of(dtype=torch.float32), LABELS, iteration=0)
     assert 0.5 < result.loss < 100
     assert bool(result.samples.any())
+
+
+def test_second_derivatives_are_not_compiled() -> None:
+    with pytest.raises(RddInputError, match=r"utility.compiled: trajectory matching needs second derivatives"):
+        TrajectoryMatching(tiny.context(compiled=True), experts="none")

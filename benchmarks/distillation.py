@@ -139,9 +139,9 @@ def main() -> None:
             train(recipe, folder, data, changes)
         files = [folder / f"{name}.rdd" for folder in folders.values() for name in ("distilled", "overfitted")]
         files += pixel_runs(target, arguments, data) if arguments.pixels else []
-        rivals = ["--baselines", *(["--full-data"] if arguments.full_data else [])]
-        document = evaluate(files[:1], first, arguments, *rivals)  # in the bytes of the first distilled file
+        document = evaluate(files[:1], first, arguments, "--baselines")  # in the bytes of the first distilled file
         rows = document.pop("rows") + evaluate(files[1:], first, arguments)["rows"]
+        rows += evaluate([], first, arguments, "--full-data")["rows"] if arguments.full_data else []
         for row in rows:
             row["name"] = row["name"].removeprefix(f"{arguments.runs}/")
         print(f"{target} kB per class", *map(line, rows), sep="\n", flush=True)

@@ -76,7 +76,7 @@ class JointTrainer:
         samples = self.representation.samples(self._step(0.0))
         gradient = self.group.mean(first_gradient(self.utility, samples, self.labels).samples)
         _, (alone, *_) = self.representation.gradients(self._step(0.0), gradient)
-        _, (both, *_) = self.representation.gradients(self._step(1.0 / self.num_pixels), gradient)
+        _, (both, *_) = self.representation.gradients(self._step(1.0), gradient)
         self.weight.base = cautious_weight(alone, both - alone) / self.num_pixels
 
     def _position(self) -> float:

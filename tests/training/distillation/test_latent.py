@@ -14,8 +14,12 @@ from torch import Tensor
 
 from rducodec.model import LatentConfig, LatentSlice
 from rducodec.training.data import RealImages, fit_space
+from rducodec.training.distillation.configuration import OptimisationSettings
+from rducodec.training.distillation.labels import SampleLabels
 from rducodec.training.distillation.latent import LatentRepresentation
 from rducodec.training.distillation.representation import Step
+from rducodec.training.distillation.trainer import JointTrainer
+from rducodec.training.distillation.weight import START_SHARE
 from rducodec.training.experts import ExpertSettings, train_experts
 from rducodec.training.export import coded_bits, export, quantize_networks
 from rducodec.training.objective import Rounding, Samples
@@ -140,6 +144,17 @@ def test_the_chain_from_a_loss_to_latents_and_networks(
     result = make().gradient(own.samples(step), CLASSES, iteration=0)
     _, grads = own.gradients(step, result.samples)
     check_slope(own, step, lambda samples: make().gradient(samples, CLASSES, iteration=0).loss, grads)
+
+
+def test_the_weight_that_a_held_size_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, utility, weights = representation(), losses(tmp_path)["dm"](), [0.0]
+    monkeypatch.setattr(own, "move", lambda step, _: weights.append(step.num_pixels_weight))
+    labels = SampleLabels(CLASSES, num_classes=2)
+    JointTrainer(own, utility, labels, OptimisationSettings(1), target_bits=1e4).run()
+    step = Step(0, 0.0, 1e-3, 0.0)
+    gradient = utility.gradient(own.samples(step), CLASSES, iteration=0).samples
+    (alone, *_), (both, *_) = (own.gradients(replace(step, num_pixels_weight=w), gradient)[1] for w in weights)
+    assert float((both - alone).norm()) == pytest.approx(START_SHARE * float(alone.norm()), rel=1e-3)
 
 
 def test_noise_and_temperature_fall_linearly(monkeypatch: pytest.MonkeyPatch) -> None:

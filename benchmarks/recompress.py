@@ -69,7 +69,7 @@ def measure(data: bytes, rule: float, efforts: list[int]) -> dict[str, Any]:
         row = after | {
             "effort": effort,
             "seconds": seconds,
-            "entropy_network": f"{config.context_size}x{config.entropy_depth}",
+            "entropy_network": config.entropy_name(),
             "entropy_networks_stored": stored.entropy,
             "both_over_rule": after["both"] / rule,
             "same_digest": rducodec.read(result.data).sample_digest == dataset.sample_digest,

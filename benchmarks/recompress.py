@@ -1,24 +1,28 @@
 """What recompression saves: latents and entropy networks of a checkpoint or a file, before and after, at rising effort.
 
-    python -m benchmarks.recompress pool.pt [--codec 5845] [--efforts 1,2,3,5] [--file other.rdd ...]
+    python -m benchmarks.recompress pool.pt [--codec 5845] [--efforts 1,2,3,5] [--file other.rdd ...] [--plain]
 
 A checkpoint is encoded with a limit of 5e-6 first. Beside the bytes: the Shannon rule of the literature, -log2 of the
 clamped Laplace probabilities of the latents under the networks as they were, and the networks (of a checkpoint: with
 Exp-Golomb codes, as published; of a file: as stored); and what the published codec wrote of both, as told by --codec
-(it is not run here). Samples are compared by their digest.
+(it is not run here). Samples are compared by their digest. With --plain, each effort also without latents of the
+coarser grid and biases of grids: what these bring.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import rducodec
 from benchmarks.overhead import shannon_bits
 from benchmarks.report import write_result
 from rducodec.counting.pool import count_pool
+from rducodec.effort import EFFORTS
 from rducodec.encoder import encode_pool
 from rducodec.interop import find_pool
 from rducodec.recompress import recompress
@@ -54,13 +58,25 @@ def rule_of_file(data: bytes) -> float:
     return (latents + rducodec.bpc(dataset).parts["entropy_networks"]) / 8
 
 
-def measure(data: bytes, rule: float, efforts: list[int]) -> dict[str, Any]:
+def settings(efforts: list[int], plain: bool) -> list[tuple[int, bool]]:
+    """(effort, whether it has its extras); without them only where that makes a difference."""
+    return [
+        (effort, extras)
+        for effort in efforts
+        for extras in (False, True)
+        if extras or (plain and EFFORTS[effort].extras)
+    ]
+
+
+def measure(data: bytes, rule: float, efforts: list[tuple[int, bool]]) -> dict[str, Any]:
     """Before, and after each effort."""
     dataset = rducodec.read(data)
     rows = []
-    for effort in efforts:
+    for effort, extras in efforts:
+        line = EFFORTS[effort] if extras else replace(EFFORTS[effort], extras=())
         begin = time.perf_counter()
-        result = recompress(data, effort=effort)
+        with patch.dict(EFFORTS, {effort: line}):
+            result = recompress(data, effort=effort)
         seconds = time.perf_counter() - begin
         if result.configs is None or result.networks is None:
             raise SystemExit("no latents in the raw profile")
@@ -68,8 +84,9 @@ def measure(data: bytes, rule: float, efforts: list[int]) -> dict[str, Any]:
         config, stored = result.configs[1], result.networks[1]
         row = after | {
             "effort": effort,
+            "extras": bool(line.extras),
             "seconds": seconds,
-            "entropy_network": f"{config.context_size}x{config.entropy_depth}",
+            "entropy_network": config.entropy_name(),
             "entropy_networks_stored": stored.entropy,
             "both_over_rule": after["both"] / rule,
             "same_digest": rducodec.read(result.data).sample_digest == dataset.sample_digest,
@@ -92,8 +109,11 @@ def main() -> None:
     parser.add_argument("--codec", type=int, help="bytes of latents and entropy networks by the published codec")
     parser.add_argument("--efforts", default="1,2,3,5")
     parser.add_argument("--file", type=Path, action="append", default=[], help="a .rdd to recompress, too")
+    parser.add_argument(
+        "--plain", action="store_true", help="each effort also without the coarser grid and grid biases"
+    )
     arguments = parser.parse_args()
-    efforts = [int(effort) for effort in arguments.efforts.split(",")]
+    efforts = settings([int(effort) for effort in arguments.efforts.split(",")], arguments.plain)
     pool = find_pool(arguments.pool)
     if pool is None:
         raise SystemExit(f"{arguments.pool}: no checkpoint")

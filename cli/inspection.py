@@ -64,6 +64,8 @@ def _profile(dataset: Dataset) -> dict[str, Any]:
         "entropy_network": {
             "context_size": config.context_size,
             "depth": config.entropy_depth,
+            "coarser_size": config.coarser_size,
+            "grid_biases": config.grid_biases,
             "act_bits": config.act_bits,
             "act_frac_bits": config.act_frac_bits,
             "parameters": _num_parameters(config.entropy_shapes()),
@@ -132,7 +134,10 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("latents", f"{latents['per_sample']:,} a sample: {grids}"),
         (
             "entropy network",
-            f"{entropy['context_size']} x {entropy['depth']} (context x depth), {entropy['parameters']:,} parameters",
+            f"{entropy['context_size']} x {entropy['depth']} (context x depth)"
+            + (f", {entropy['coarser_size']} latents of the next coarser grid" if entropy["coarser_size"] else "")
+            + (", biases for each grid" if entropy["grid_biases"] else "")
+            + f", {entropy['parameters']:,} parameters",
         ),
         (
             "decoder network",

@@ -16,10 +16,6 @@ from rducodec_cli.progress import progress
 from rducodec_cli.terminal import INDENT, amount, print_json, print_table, shown
 
 
-def _shape(config: LatentConfig) -> str:
-    return f"{config.context_size}x{config.entropy_depth}"
-
-
 def _fields(file: str, out: str, result: Recompression) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "file": file,
@@ -34,7 +30,7 @@ def _fields(file: str, out: str, result: Recompression) -> dict[str, Any]:
     if result.configs is not None and result.networks is not None:
         for name, config, stored in zip(("before", "after"), result.configs, result.networks, strict=True):
             fields[name] |= {
-                "entropy_network": _shape(config),
+                "entropy_network": config.entropy_name(),
                 "entropy_networks_stored": stored.entropy,
                 "decoder_networks_stored": stored.decoder,
             }
@@ -43,7 +39,7 @@ def _fields(file: str, out: str, result: Recompression) -> dict[str, Any]:
 
 def _sharing(config: LatentConfig, stored: Networks) -> str:
     entropy, decoder = amount(stored.entropy, "entropy network"), amount(stored.decoder, "decoder network")
-    return f"{entropy} of {_shape(config)}, {decoder} for {amount(stored.slices, 'slice')}"
+    return f"{entropy} of {config.entropy_name()}, {decoder} for {amount(stored.slices, 'slice')}"
 
 
 def _print(out: str, result: Recompression) -> None:

@@ -20,22 +20,25 @@ INT32_BITS = 31  # magnitude bits of a signed 32-bit accumulator
 def accumulator_bound(weight: np.ndarray, bias: np.ndarray, input_bound: int) -> int:
     """Largest magnitude that any partial sum of weight @ x + bias can reach for |x| <= input_bound.
 
-    `weight` is (out, in) and `bias` (out,), both integers; computed in Python integers, so it cannot overflow.
+    `weight` is (out, in) and `bias` (out,), or (out, n) where there are n of them to choose from; both integers;
+    computed in Python integers, so it cannot overflow.
     """
-    rows = zip(np.abs(weight.astype(np.int64)).sum(axis=1).tolist(), bias.tolist(), strict=True)
-    return max(total * input_bound + abs(int(b)) for total, b in rows)
+    biases = np.abs(bias).reshape(len(bias), -1).max(axis=1)
+    rows = zip(np.abs(weight.astype(np.int64)).sum(axis=1).tolist(), biases.tolist(), strict=True)
+    return max(total * input_bound + int(b) for total, b in rows)
 
 
 def scaled(weight: np.ndarray, bias: np.ndarray, shift: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
     """Float64 (matrix, offset) such that floor(matrix @ x + offset) == (weight @ x + bias + half) >> shift.
 
-    `weight` is (out, in), `bias` (out,) becomes an offset (out, 1); `half` is 2**(shift - 1), or 0 where shift is 0.
-    A power of two scales a float exactly, so the rounding shift becomes a floor.
+    `weight` is (out, in), `bias` (out,) becomes an offset (out, 1), or is (out, n) where there are n to choose from;
+    `half` is 2**(shift - 1), or 0 where shift is 0. A power of two scales a float exactly, so the rounding shift
+    becomes a floor.
     """
-    shift = np.broadcast_to(np.asarray(shift, np.int64), bias.shape)[:, None]
+    shift = np.broadcast_to(np.asarray(shift, np.int64), len(bias))[:, None]
     half = (np.int64(1) << shift) >> 1
     unit = 2.0**-shift
-    return weight * unit, (bias[:, None] + half) * unit
+    return weight * unit, (bias.reshape(len(bias), -1) + half) * unit
 
 
 def clamp(x: Any, low: float, high: float) -> Any:

@@ -20,6 +20,8 @@ class LatentConfig:
     """Geometry and network shapes shared by all slices of a file.
 
     `num_scales` latent grids, finest first; grid k has ceil(height / 2**k) x ceil(width / 2**k) latents.
+    The entropy network sees `context_size` latents of the same grid and `coarser_size` of the next coarser one (0 or
+    5); with `grid_biases`, its last layer has a bias for each grid instead of one for all.
     `synthesis_widths` are the outputs of the hidden 1x1 layers, e.g. (480,) or (240, 40).
     An integer activation `a` of the entropy network stands for a * 2**-act_frac_bits and is clamped to
     |a| < 2**act_bits. A decoded integer sample `v` stands for v * 2**-sample_frac_bits.
@@ -35,6 +37,8 @@ class LatentConfig:
     act_frac_bits: int = 6
     act_bits: int = 12
     sample_frac_bits: int = 16
+    coarser_size: int = 0
+    grid_biases: bool = False
 
     def grid_shapes(self) -> tuple[tuple[int, int], ...]:
         """(h, w) of every latent grid, finest first."""
@@ -46,9 +50,20 @@ class LatentConfig:
 
     def entropy_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of weight, bias, weight, bias, ... of the entropy network."""
-        c = self.context_size
-        hidden: tuple[tuple[int, ...], ...] = ((c, c), (c,)) * self.entropy_depth
-        return (*hidden, (2, c), (2,))
+        widths = (self.context_size + self.coarser_size, *(self.context_size,) * self.entropy_depth)
+        shapes: list[tuple[int, ...]] = []
+        for fan_in, fan_out in pairwise(widths):
+            shapes += [(fan_out, fan_in), (fan_out,)]
+        return (*shapes, (2, widths[-1]), (2 * self.num_output_biases(),))
+
+    def num_output_biases(self) -> int:
+        """Pairs (mean, scale) in the last bias of the entropy network: one for each grid, or one for all."""
+        return self.num_scales if self.grid_biases else 1
+
+    def entropy_name(self) -> str:
+        """What the entropy network is, in short: 16x2 (context, depth), 16+5x2 with the coarser grid."""
+        coarser = f"+{self.coarser_size}" if self.coarser_size else ""
+        return f"{self.context_size}{coarser}x{self.entropy_depth}" + (", grid biases" if self.grid_biases else "")
 
     def synthesis_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of weight, bias, ... of the synthesis: the 1x1 layers (out, in), then two 3x3 layers."""

@@ -58,12 +58,14 @@ class SliceEntry:
 
 def work_estimate(config: LatentConfig) -> int:
     """Multiplications that decoding one sample takes."""
-    context = config.context_size
-    entropy = config.num_latents() * (config.entropy_depth * context * context + 2 * context)
-    pixels = config.height * config.width
     taps = UPSAMPLING_SIZE * UPSAMPLING_SIZE // 4
-    synthesis = sum(int(np.prod(shape)) for shape in config.synthesis_shapes() if len(shape) > 1)
-    return int(entropy + pixels * (synthesis + 2 * config.num_scales * taps))
+    pixel = _num_weights(config.synthesis_shapes()) + 2 * config.num_scales * taps
+    return config.num_latents() * _num_weights(config.entropy_shapes()) + config.height * config.width * pixel
+
+
+def _num_weights(shapes: Iterable[tuple[int, ...]]) -> int:
+    """Numbers of the tensors that are no biases."""
+    return sum(math.prod(shape) for shape in shapes if len(shape) > 1)
 
 
 class Dataset:

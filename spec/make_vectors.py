@@ -24,6 +24,7 @@ import rducodec
 from rducodec.entropy import tables
 from rducodec.pixels.forms import LOG_MANTISSA
 from spec.vector_tools import counts, latent_file, random_slice, resealed, tiny_config
+from spec.vectors_inputs import invalid_inputs, valid_inputs
 from spec.vectors_invalid import invalid
 from spec.vectors_labels import invalid_soft_labels, valid_soft_labels
 from spec.vectors_pixels import invalid_pixels, valid_pixels
@@ -56,10 +57,16 @@ def expectation(data: bytes) -> dict[str, Any]:
         "samples_sha256": hashlib.sha256(exact.tobytes()).hexdigest(),
         "first_samples": exact.reshape(-1)[:8].tolist(),
         "sample_digest": dataset.sample_digest.hex(),
-        "config": dataclasses.asdict(dataset.config),
+        "config": config_fields(dataset.config),
         "space": None if header.space is None else dataclasses.asdict(header.space),
         "texts": dataclasses.asdict(header.texts),
     }
+
+
+def config_fields(config: rducodec.LatentConfig | rducodec.RawConfig) -> dict[str, Any]:
+    """The fields of a configuration; those that came later only where they are used: older vectors lack them."""
+    later = ("coarser_size", "grid_biases")
+    return {key: value for key, value in dataclasses.asdict(config).items() if value or key not in later}
 
 
 def tables_sha256() -> str:
@@ -176,11 +183,12 @@ def write_vectors(kind: str, vectors: Iterable[tuple[str, bytes, dict[str, Any]]
 
 def main() -> None:
     """Write everything."""
-    good = dict(chain(valid(), valid_soft_labels(), valid_pixels(), valid_sharing()))
+    good = dict(chain(valid(), valid_soft_labels(), valid_pixels(), valid_sharing(), valid_inputs()))
     for name, data in good.items():
         check_variety(name, data)
     write_vectors("valid", ((name, data, expectation(data)) for name, data in good.items()), indent=1)
-    refused = chain(invalid(good), invalid_soft_labels(good), invalid_pixels(good), invalid_sharing(good))
+    groups = (invalid, invalid_soft_labels, invalid_pixels, invalid_sharing, invalid_inputs)
+    refused = chain.from_iterable(group(good) for group in groups)
     bad = ((name, data, {"error": error, "message": message}) for name, data, error, message in refused)
     write_vectors("invalid", bad, indent=None)
     document = HERE / "rdd-format.md"

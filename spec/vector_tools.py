@@ -47,7 +47,7 @@ def random_slice(
         return rducodec.QuantizedTensor(values, frac_bits)
 
     entropy = tuple(tensor(shape, 0.15, 7) for shape in config.entropy_shapes())
-    scale_bias = np.array([0, round((4 + np.log(max(spread, 0.1))) * 128)], np.int32)
+    scale_bias = np.array([0, round((4 + np.log(max(spread, 0.1))) * 128)] * config.num_output_biases(), np.int32)
     entropy = (*entropy[:-1], rducodec.QuantizedTensor(scale_bias, 7))
     bits, means = {1: 12, 2: 10, 4: 11}, {1: LIFT, 2: 0.0, 4: 0.0}
     synthesis = tuple(
@@ -109,16 +109,16 @@ def with_upsampling(tensor: rducodec.QuantizedTensor) -> Edit:
     return lambda part: dataclasses.replace(part, upsampling=tensor)
 
 
-def entropy_bound_edit(bias: int) -> Edit:
+def entropy_bound_edit(bias: int, biases: int = 1) -> Edit:
     """A last layer of a network without hidden ones, for 12 bits of activations, that reaches 2^31 - 126 + `bias`.
 
-    4095 * 524416 + 2 + `bias`: weight, rounding of the scale, bias.
+    4095 * 524416 + 2 + `bias`: weight, rounding of the scale, bias. Of several biases only the last is not 0.
     """
 
     def edit(part: rducodec.LatentSlice) -> rducodec.LatentSlice:
         weight = np.zeros((2, 8), np.int32)
         weight[1, 7] = 524416
-        tensors = (tensor_of(weight, 0), tensor_of([0, bias], 6))
+        tensors = (tensor_of(weight, 0), tensor_of([0, 0] * (biases - 1) + [0, bias], 6))
         return dataclasses.replace(part, entropy=tensors)
 
     return edit

@@ -33,6 +33,7 @@ NEIGHBOURS = {  # section 11.2: C -> (numbers of the context, R)
     24: ([4, *range(11, 16), *range(19, 26), *range(28, 35), *range(36, 40)], 4),
     32: ([*range(2, 6), *range(10, 17), *range(19, 40)], 5),
 }
+COARSER = {0: [], 5: [(0, 0), (-1, 0), (0, -1), (0, 1), (1, 0)]}  # section 11.2: E -> places around (Y, X)
 
 
 class Corrupt(Exception):
@@ -85,6 +86,8 @@ class Header:
     source: str | None
     entropy_sharing: list[int]  # `back` of each slice
     decoder_sharing: list[int]
+    coarser_size: int  # section 6.6
+    grid_biases: int
 
 
 @dataclass
@@ -287,6 +290,18 @@ def read_sharing(fields: dict[int, Any], key: int, slices: int) -> list[int]:
     return sharing
 
 
+def read_inputs(fields: dict[int, Any]) -> tuple[int, int]:
+    """Section 6.6: coarser_size and grid_biases."""
+    if 24 not in fields:
+        return 0, 0
+    require(fields[0] == 0, "inputs of the entropy network in the raw profile")
+    coarser_size, grid_biases = array(fields[24], 2)
+    if integer(coarser_size, 0, 255) not in COARSER:
+        raise Unsupported("coarser size")
+    require(coarser_size + integer(grid_biases, 0, 1) > 0, "inputs of the entropy network: none")
+    return coarser_size, grid_biases
+
+
 def read_map(data: bytes) -> dict[int, Any]:
     """Section 6: the canonical form, then the critical keys."""
     try:
@@ -297,7 +312,7 @@ def read_map(data: bytes) -> dict[int, Any]:
     require(isinstance(fields, dict) and canonical == data, "MessagePack: not a map, or not canonical")
     check_content(fields)
     require(all(type(key) is int and key >= 0 for key in fields), "keys of the header")
-    if not {key for key in fields if key % 2 == 0} <= {0, 2, 4, 6, 8, 10, 12, 16, 18}:
+    if not {key for key in fields if key % 2 == 0} <= {0, 2, 4, 6, 8, 10, 12, 16, 18, 24}:
         raise Unsupported("critical key")
     return fields
 
@@ -325,6 +340,7 @@ def read_header(fields: dict[int, Any]) -> Header:
             text(key)
             if type(value) is not int:
                 text(value) if isinstance(value, str) else real(value)
+    coarser_size, grid_biases = read_inputs(fields)
     return Header(
         profile=profile,
         num_classes=num_classes,
@@ -341,6 +357,8 @@ def read_header(fields: dict[int, Any]) -> Header:
         source=text(fields[11]) if 11 in fields else None,
         entropy_sharing=read_sharing(fields, 16, len(section_bytes) - 1),
         decoder_sharing=read_sharing(fields, 18, len(section_bytes) - 1),
+        coarser_size=coarser_size,
+        grid_biases=grid_biases,
     )
 
 
@@ -622,8 +640,13 @@ class Tensor:
 def tensor_shapes(header: Header) -> list[tuple[int, ...]]:
     """Section 11.1."""
     S, C, entropy_depth, widths, *_ = header.parameters
-    c = header.shape[0]
-    shapes: list[tuple[int, ...]] = [(C, C), (C,)] * entropy_depth + [(2, C), (2,), (8, 8)]
+    c, E = header.shape[0], header.coarser_size
+    B = S if header.grid_biases == 1 else 1
+    shapes: list[tuple[int, ...]] = []
+    for number in range(entropy_depth + 1):
+        d = C + E if number == 0 else C
+        shapes += [(C, d), (C,)] if number < entropy_depth else [(2, d), (2 * B,)]
+    shapes.append((8, 8))
     for d, out in pairwise([S, *widths, c]):
         shapes += [(out, d), (out,)]
     return shapes + [(c, c, 3, 3), (c,)] * 2
@@ -665,12 +688,15 @@ def grid_sizes(header: Header) -> list[tuple[int, int]]:
 
 def work(header: Header) -> int:
     """Section 15: multiplications for one sample."""
-    S, C, D, *_ = header.parameters
+    S, _, D, *_ = header.parameters
     _, height, width = header.shape
     L = sum(h * w for h, w in grid_sizes(header))
-    synthesis = tensor_shapes(header)[2 * (D + 1) + 1 :]
-    weights = sum(math.prod(shape) for shape in synthesis if len(shape) > 1)
-    return L * (D * C * C + 2 * C) + height * width * (weights + 32 * S)
+    shapes = tensor_shapes(header)
+    cut = 2 * (D + 1)
+    entropy, synthesis = (
+        sum(math.prod(shape) for shape in part if len(shape) > 1) for part in (shapes[:cut], shapes[cut + 1 :])
+    )
+    return L * entropy + height * width * (synthesis + 32 * S)
 
 
 class EntropyNetwork:
@@ -679,6 +705,7 @@ class EntropyNetwork:
     def __init__(self, tensors: list[Tensor], header: Header) -> None:
         self.A = header.parameters[4]
         self.M = (1 << header.parameters[5]) - 1
+        self.grid_biases = header.grid_biases
         self.layers = list(zip(tensors[0::2], tensors[1::2], strict=True))
         for layer in self.layers:
             self.check(*layer, last=layer is self.layers[-1])
@@ -687,25 +714,28 @@ class EntropyNetwork:
         e, h = weight.frac_bits, bias.frac_bits
         require(h <= self.A + e, "entropy network: bias with too many fractional bits")
         s = max(self.A + e - 5, self.A + e - 4) if last else e
-        for o, g in enumerate(bias.q):
+        for number, g in enumerate(bias.q):
+            o = number % weight.shape[0]  # number 2 k + o of the bias of the last layer is g[o] of grid k
             w = weight.row(o)
             if not last:
                 w[o] += 1 << e
             bound = self.M * sum(map(abs, w)) + abs(g << (self.A + e - h)) + ((1 << s) >> 1)
             require(bound < 1 << 31, "entropy network: accumulator")
 
-    def __call__(self, context: list[int]) -> tuple[int, int, int]:
-        """i, m and centre of a latent with this context."""
+    def __call__(self, context: list[int], k: int) -> tuple[int, int, int]:
+        """i, m and centre of a latent of grid k with this context."""
         A, M = self.A, self.M
         x = [clamp(z << A, -M, M) for z in context]
         for weight, bias in self.layers:
             e, h = weight.frac_bits, bias.frac_bits
+            last = weight is self.layers[-1][0]
+            chosen = bias.q[2 * k : 2 * k + 2] if last and self.grid_biases == 1 else bias.q
             acc = [
                 sum(q * value for q, value in zip(weight.row(o), x, strict=True)) + (g << (A + e - h))
-                for o, g in enumerate(bias.q)
+                for o, g in enumerate(chosen)
             ]
-            if weight is not self.layers[-1][0]:
-                x = [clamp(round_shift(a + (value << e), e), 0, M) for a, value in zip(acc, x, strict=True)]
+            if not last:
+                x = [clamp(round_shift(acc[o] + (x[o] << e), e), 0, M) for o in range(len(acc))]
         mean = clamp(round_shift(acc[0], A + e - 5), -32768 * 32 - 16, 32767 * 32 + 15)
         i = clamp(round_shift(acc[1], A + e - 4) + 10, 0, 154)
         return i, (mean + 16) & 31, (mean + 16) >> 5
@@ -715,25 +745,33 @@ def read_latents(coder: RangeDecoder, network: EntropyNetwork, header: Header, n
     """Section 11.2: the grids of each sample."""
     numbers, R = NEIGHBOURS[header.parameters[1]]
     context = [(p // 9 - 4, p % 9 - 4) for p in numbers]
+    E, S = header.coarser_size, header.parameters[0]
+    D = R + 1 if E else 0
     sizes = grid_sizes(header)
     latents = [[[[0] * w for _ in range(h)] for h, w in sizes] for _ in range(n)]
-    for step in range(max(w - 1 + R * (h - 1) for h, w in sizes) + 1):
+
+    def value(grids: list[Plane], k: int, y: int, x: int) -> int:
+        """0 outside of a grid, and where there is no grid k."""
+        inside = k < S and 0 <= y < sizes[k][0] and 0 <= x < sizes[k][1]
+        return grids[k][y][x] if inside else 0
+
+    for step in range(max(w - 1 + R * (h - 1) + (S - 1 - k) * D for k, (h, w) in enumerate(sizes)) + 1):
         batch = [
-            (latents[sample][k], y, step - R * y)
+            (latents[sample], k, y, step - R * y - (S - 1 - k) * D)
             for k, (h, w) in enumerate(sizes)
             for y in range(h)
-            if 0 <= step - R * y < w
+            if 0 <= step - R * y - (S - 1 - k) * D < w
             for sample in range(n)
         ]
         seen = []
-        for grid, y, x in batch:
-            h, w = len(grid), len(grid[0])
-            places = [(y + dy, x + dx) for dy, dx in context]
-            seen.append(network([grid[v][u] if 0 <= v < h and 0 <= u < w else 0 for v, u in places]))
+        for grids, k, y, x in batch:
+            inputs = [value(grids, k, y + dy, x + dx) for dy, dx in context]
+            inputs += [value(grids, k + 1, (y >> 1) + dy, (x >> 1) + dx) for dy, dx in COARSER[E]]
+            seen.append(network(inputs, k))
         values = coder.batch([32 * i + m for i, m, _ in seen])
-        for (grid, y, x), (_, _, centre), v in zip(batch, seen, values, strict=True):
+        for (grids, k, y, x), (_, _, centre), v in zip(batch, seen, values, strict=True):
             require(-32768 <= centre + v <= 32767, "latent")
-            grid[y][x] = centre + v
+            grids[k][y][x] = centre + v
     return latents
 
 

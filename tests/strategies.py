@@ -11,7 +11,7 @@ from spec.make_vectors import random_slice
 
 @st.composite
 def latent_configs(draw: st.DrawFn) -> rducodec.LatentConfig:
-    """Small geometries of every kind: odd sides, one pixel, many scales, every context and depth."""
+    """Small geometries of every kind: odd sides, one pixel, many scales, every context, depth and extra input."""
     return rducodec.LatentConfig(
         channels=draw(st.integers(1, 4)),
         height=draw(st.integers(1, 12)),
@@ -23,6 +23,8 @@ def latent_configs(draw: st.DrawFn) -> rducodec.LatentConfig:
         act_frac_bits=draw(st.integers(6, 12)),
         act_bits=draw(st.integers(6, 16)),
         sample_frac_bits=draw(st.integers(0, 16)),
+        coarser_size=draw(st.sampled_from([0, 5])),
+        grid_biases=draw(st.booleans()),
     )
 
 

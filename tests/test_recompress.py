@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,10 @@ SPACE = rducodec.ValueSpace("standardised", (0.5,), (0.25,))
 ORDER = rducodec.Labels(np.array([6, 4]), np.array([0, 1, 0, 0, 1, 1, 0, 0, 1, 0]))
 
 
-def file(labels: rducodec.Labels = ORDER) -> bytes:
+def file(labels: rducodec.Labels = ORDER, **changes: Any) -> bytes:
     """Three slices of one distribution of latents, with random networks that do not fit them."""
-    return latent_file(CONFIG, [3, 3, 4], labels, 6, spread=2.0, space=SPACE, texts=TEXTS)
+    config = replace(CONFIG, **changes)
+    return latent_file(config, [3, 3, 4], labels, 6, spread=2.0, space=SPACE, texts=TEXTS)
 
 
 @pytest.mark.parametrize("effort", [1, 3])
@@ -44,6 +46,14 @@ def test_samples_and_all_that_belongs_to_them_stay(effort: int) -> None:
     assert result.networks is not None
     assert result.networks[1].entropy < result.networks[0].entropy == 3
     assert bool(told) == (effort > 1)
+
+
+def test_files_with_more_inputs_are_recompressed_too() -> None:
+    old = file(coarser_size=5, grid_biases=True)
+    for effort in (1, 2):
+        result = recompress(old, effort=effort)
+        assert len(result.data) < len(old)
+        assert rducodec.read(result.data).sample_digest == rducodec.read(old).sample_digest
 
 
 def test_more_effort_finds_less_bytes() -> None:
@@ -110,9 +120,19 @@ def test_a_file_of_wrong_samples_is_not_recompressed() -> None:
 
 def test_every_effort_tries_the_shape_of_the_file_first() -> None:
     for effort in EFFORTS.values():
-        shapes = effort.shapes(32, 4)
-        assert shapes[0] == (32, 4)
-        assert len(set(shapes)) == len(shapes)
+        for config in (CONFIG, replace(CONFIG, context_size=32, entropy_depth=4, coarser_size=5)):
+            configs = effort.configs(config)
+            assert configs[0] == config
+            assert len(set(configs)) == len(configs)
+
+
+def test_extras_are_tried_with_the_shape_of_the_file_and_others() -> None:
+    names = [config.entropy_name() for config in EFFORTS[5].configs(CONFIG)]
+    assert names[:2] == ["16x1", "16x1, grid biases"]
+    assert "24x2, grid biases" in names
+    assert [config.entropy_name() for config in EFFORTS[5].variants(CONFIG)] == [*names[1:2], "16+5x1, grid biases"]
+    assert len(EFFORTS[7].variants(CONFIG)) == 4
+    assert len(EFFORTS[2].configs(CONFIG)) == 1
 
 
 def test_least_effort_needs_no_torch() -> None:

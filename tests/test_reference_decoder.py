@@ -84,6 +84,8 @@ def test_header_of_valid_vector(name: str) -> None:
         names = ["num_scales", "context_size", "entropy_depth", "synthesis_widths", "act_frac_bits", "act_bits"]
         assert header.parameters == [config[key] for key in [*names, "sample_frac_bits"]]
         assert header.shape == (config["channels"], config["height"], config["width"])
+        inputs = (config.get("coarser_size", 0), config.get("grid_biases", False))
+        assert (header.coarser_size, header.grid_biases) == inputs
     space = expected["space"]
     if space is None:
         assert header.space is None

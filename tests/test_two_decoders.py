@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rducodec
+from rducodec.reader import work_estimate
 from spec.vector_tools import counts, resealed, with_header
 from tests import reference_decoder as reference
 from tests import strategies
@@ -143,3 +144,12 @@ def test_changed_headers(data: st.DataObject) -> None:
             set_inside(fields, [key, *place] if key in fields else [key], value)
 
     assert_agree(with_header(packed, change))
+
+
+def test_work_is_counted_alike() -> None:
+    for path in VALID:
+        data = path.read_bytes()
+        config = rducodec.read(data).config
+        if isinstance(config, rducodec.LatentConfig):
+            header = reference.decode(data).header
+            assert reference.work(header) == work_estimate(config), path.stem

@@ -23,7 +23,8 @@ from rducodec.model import LatentConfig
 
 PROFILE, NUM_CLASSES, SHAPE, SLICE_SIZES, SECTION_BYTES, PARAMETERS, SPACE = range(0, 14, 2)
 ENTROPY_SHARING, DECODER_SHARING = 16, 18
-CRITICAL = frozenset((*range(PROFILE, SPACE + 2, 2), ENTROPY_SHARING, DECODER_SHARING))
+ENTROPY_INPUTS = 24
+CRITICAL = frozenset((*range(PROFILE, SPACE + 2, 2), ENTROPY_SHARING, DECODER_SHARING, ENTROPY_INPUTS))
 NAME, CLASS_NAMES, CLASS_IDS, RECIPE, LICENCE, SOURCE = range(1, 13, 2)
 PROFILE_LATENT, PROFILE_RAW = 0, 1
 MAX_SIDE = (1 << 16) - 1  # channels, height, width
@@ -32,6 +33,7 @@ MAX_SLICES = 1 << 24
 MAX_SECTION_BYTES = (1 << 63) - 1
 MAX_SCALES = 8
 CONTEXT_SIZES = (8, 16, 24, 32)
+COARSER_SIZES = (0, 5)
 MAX_CONTEXT_SIZE = 255  # other sizes up to this are for later versions
 MAX_DEPTH = 4
 MAX_WIDTHS = 8
@@ -169,6 +171,8 @@ def pack_header(header: Header) -> bytes:
     for key, owners in ((ENTROPY_SHARING, header.entropy_owners), (DECODER_SHARING, header.decoder_owners)):
         if owners and owners != tuple(range(len(owners))):
             fields[key] = pack_owners(owners)
+    if isinstance(header.config, LatentConfig) and (header.config.coarser_size or header.config.grid_biases):
+        fields[ENTROPY_INPUTS] = [header.config.coarser_size, int(header.config.grid_biases)]
     texts = header.texts
     optional = {
         NAME: texts.name,
@@ -282,7 +286,22 @@ def _slice_sizes(fields: _Fields) -> tuple[int, ...]:
     return tuple(size for size, run in zip(sizes, repeats, strict=True) for _ in range(run))
 
 
-def _latent_config(values: list[Any], shape: tuple[int, int, int]) -> LatentConfig:
+def _entropy_inputs(fields: _Fields, profile: int) -> tuple[int, bool]:
+    """Latents of the coarser grid that the entropy network sees, and whether grids have biases of their own."""
+    if profile == PROFILE_RAW:
+        raise RddFormatError(f"header: key {ENTROPY_INPUTS} in a file of the raw profile")
+    values = fields.integers(ENTROPY_INPUTS, 0, MAX_CONTEXT_SIZE)
+    if len(values) != 2:
+        raise RddFormatError(f"header: key {ENTROPY_INPUTS} has {len(values)} elements, expected 2")
+    if values[0] not in COARSER_SIZES:
+        raise RddVersionError(f"header: context of {values[0]} coarser latents, this reader knows {COARSER_SIZES}")
+    grid_biases = bool(check_integer(f"key {ENTROPY_INPUTS}[1]", values[1], 0, 1))
+    if not values[0] and not grid_biases:
+        raise RddFormatError(f"header: key {ENTROPY_INPUTS} adds nothing and should be absent")
+    return values[0], grid_biases
+
+
+def _latent_config(values: list[Any], shape: tuple[int, int, int], inputs: tuple[int, bool]) -> LatentConfig:
     if len(values) != 7:
         raise RddFormatError(f"header: key {PARAMETERS} has {len(values)} elements, expected 7")
     widths = check_type(f"key {PARAMETERS}[3]", values[3], list)
@@ -299,6 +318,8 @@ def _latent_config(values: list[Any], shape: tuple[int, int, int]) -> LatentConf
         act_frac_bits=check_integer(f"key {PARAMETERS}[4]", values[4], *ACT_FRAC_BITS),
         act_bits=check_integer(f"key {PARAMETERS}[5]", values[5], *ACT_BITS),
         sample_frac_bits=check_integer(f"key {PARAMETERS}[6]", values[6], *SAMPLE_FRAC_BITS),
+        coarser_size=inputs[0],
+        grid_biases=inputs[1],
     )
 
 
@@ -406,13 +427,16 @@ def unpack_header(data: bytes) -> Header:
         fields.optional(key, lambda key: _owners(fields, profile, key, len(section_bytes) - 1), ())
         for key in (ENTROPY_SHARING, DECODER_SHARING)
     )
+    inputs = fields.optional(ENTROPY_INPUTS, lambda _: _entropy_inputs(fields, profile), (0, False))
     return Header(
         num_classes=num_classes,
         shape=shape,
         slice_sizes=_slice_sizes(fields),
         labels_bytes=section_bytes[0],
         slice_bytes=tuple(section_bytes[1:]),
-        config=_raw_config(parameters, shape[0]) if profile == PROFILE_RAW else _latent_config(parameters, shape),
+        config=(
+            _raw_config(parameters, shape[0]) if profile == PROFILE_RAW else _latent_config(parameters, shape, inputs)
+        ),
         space=_space(fields, shape[0]) if SPACE in raw else None,
         texts=_texts(fields, num_classes),
         entropy_owners=entropy_owners,

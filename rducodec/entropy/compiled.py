@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from rducodec.entropy import tables
-from rducodec.entropy.context import wavefront
+from rducodec.entropy.context import wavefront_of
 from rducodec.entropy.latents import SliceDecoder
 from rducodec.entropy.network import MEAN_BITS, MEAN_MAX, MEAN_MIN, SCALE_INDEX_OFFSET, checked_layers
 from rducodec.entropy.plain_coder import END_SLACK, STATE_MASK, WORD_BITS, payload_words
@@ -29,7 +29,7 @@ if numba.config.DISABLE_JIT:
 
 Index = np.uintp
 LANES = 64  # latents that go through the layers together; a constant, so that loops over them need no remainder
-FAN_IN = 8  # inputs of a neuron that are added in one pass, held in registers; divides every context size
+FAN_IN = 8  # inputs of a neuron that are added in one pass, held in registers: divides every context size
 SHIFT_MASK = 31  # shifts are smaller; said so that the compiler may shift 32-bit numbers
 
 ALPHABET, ESCAPE = tables.ALPHABET, tables.ESCAPE
@@ -60,10 +60,18 @@ def _cumulative() -> np.ndarray:
     return np.cumsum(np.concatenate(rows).astype(np.uint32) + 1, axis=1, dtype=np.uint32)
 
 
+def _padded(size: int) -> int:
+    """The next multiple of FAN_IN."""
+    return -(-size // FAN_IN) * FAN_IN
+
+
 @lru_cache(maxsize=32)
-def _neighbours(grid_shapes: tuple[tuple[int, int], ...], context_size: int) -> np.ndarray:
-    """Coding numbers of the context of each latent, int64 (num_latents, context_size)."""
-    return np.ascontiguousarray(np.concatenate(wavefront(grid_shapes, context_size).gather, axis=1).T)
+def _neighbours(config: LatentConfig) -> np.ndarray:
+    """Coding numbers of the context of each latent, int64 (num_latents, inputs); padded with the outside to FAN_IN."""
+    plan = wavefront_of(config)
+    seen = np.concatenate(plan.gather, axis=1).T
+    padding = ((0, 0), (0, _padded(seen.shape[1]) - seen.shape[1]))
+    return np.ascontiguousarray(np.pad(seen, padding, constant_values=plan.num_latents))
 
 
 @_compiled
@@ -141,12 +149,10 @@ def _read_escapes(state: Any, words: Any, cumulative: Any, orders: Any, scales: 
 
 
 @_compiled
-def _add_layer(weights: Any, offsets: Any, x: Any, y: Any) -> None:
-    """y = weights @ x + offsets; int32 (out, in), (out,), (in, LANES), (out, LANES)."""
-    for neuron in range(Index(len(offsets))):
-        for lane in range(Index(LANES)):
-            y[neuron, lane] = offsets[neuron]
-        for first in range(Index(0), Index(weights.shape[1]), Index(FAN_IN)):
+def _add_layer(weights: Any, fan_in: Any, x: Any, y: Any) -> None:
+    """y += weights @ x; int32 (out, at least fan_in), (fan_in, LANES), (out, LANES)."""
+    for neuron in range(Index(len(weights))):
+        for first in range(Index(0), Index(fan_in), Index(FAN_IN)):
             for lane in range(Index(LANES)):
                 total = y[neuron, lane]
                 for i in range(Index(FAN_IN)):
@@ -155,10 +161,11 @@ def _add_layer(weights: Any, offsets: Any, x: Any, y: Any) -> None:
 
 
 @_compiled
-def _gather(values: Any, neighbours: Any, column: Any, x: Any) -> None:
+def _gather(values: Any, neighbours: Any, biases: Any, column: Any, x: Any, choice: Any) -> None:
     """Context values of the latents of a step from `column` on, as many as there are up to LANES.
 
-    `values` is (latents, samples), `neighbours` (latents of the step, context), `x` (context, LANES).
+    `values` is (latents, samples), `neighbours` (latents of the step, inputs), `x` (inputs, LANES). `biases`, the
+    output bias of each latent of the step, go into `choice` (LANES,).
     """
     num_samples = Index(values.shape[1])
     latent, sample, lane = Index(column // values.shape[1]), Index(column % values.shape[1]), Index(0)
@@ -168,20 +175,31 @@ def _gather(values: Any, neighbours: Any, column: Any, x: Any) -> None:
             source = Index(neighbours[latent, i])
             for k in range(count):
                 x[i, lane + k] = values[source, sample + k]
+        for k in range(count):
+            choice[lane + k] = biases[latent]
         lane, latent, sample = lane + count, latent + Index(1), Index(0)
 
 
 @_compiled
-def _predict(network: Any, act_max: Any, x: Any, y: Any) -> None:
-    """Rounded means in y[0] and table rows in y[1] for contexts in x; both int32 (context, LANES), overwritten."""
+def _predict(network: Any, act_max: Any, choice: Any, x: Any, y: Any) -> None:
+    """Rounded means in y[0] and table rows in y[1] for inputs in x; both int32 (inputs, LANES), overwritten."""
     weights, offsets, shifts, head_weights, head_offsets, head_shifts = network
+    fan_in = len(x)
     for depth in range(len(weights)):
-        _add_layer(weights[depth], offsets[depth], x, y)
+        width = Index(offsets.shape[1])
+        for neuron in range(width):
+            for lane in range(Index(LANES)):
+                y[neuron, lane] = offsets[depth, neuron]
+        _add_layer(weights[depth], fan_in, x, y)
         shift = shifts[depth] & SHIFT_MASK
-        for i in range(Index(len(x))):
+        for i in range(width):
             for lane in range(Index(LANES)):
                 x[i, lane] = min(max(y[i, lane] >> shift, 0), act_max)
-    _add_layer(head_weights, head_offsets, x, y)
+        fan_in = offsets.shape[1]
+    for lane in range(Index(LANES)):
+        y[0, lane] = head_offsets[choice[lane], 0]
+        y[1, lane] = head_offsets[choice[lane], 1]
+    _add_layer(head_weights, fan_in, x, y)
     mean_shift, scale_shift = head_shifts[0] & SHIFT_MASK, head_shifts[1] & SHIFT_MASK
     for lane in range(Index(LANES)):
         mean = min(max(y[0, lane] >> mean_shift, MEAN_MIN), MEAN_MAX) + MEAN_ORIGIN
@@ -198,6 +216,7 @@ def _read_slice(
     orders: Any,
     bounds: Any,
     neighbours: Any,
+    biases: Any,
     network: Any,
     act_max: Any,
     act_frac_bits: Any,
@@ -209,6 +228,7 @@ def _read_slice(
     latents, flat_values = coded.reshape(-1), values.reshape(-1)
     x = np.zeros((neighbours.shape[1], LANES), np.int32)
     y = np.zeros((neighbours.shape[1], LANES), np.int32)
+    choice = np.zeros(LANES, np.int64)
     widest = 0
     for step in range(len(bounds) - 1):
         widest = max(widest, (bounds[step + 1] - bounds[step]) * num_samples)
@@ -217,8 +237,9 @@ def _read_slice(
         begin, size = bounds[step] * num_samples, (bounds[step + 1] - bounds[step]) * num_samples
         centres, rows, symbols = latents[begin : begin + size], all_rows[:size], all_symbols[:size]
         for column in range(0, size, LANES):
-            _gather(values, neighbours[bounds[step] : bounds[step + 1]], column, x)
-            _predict(network, act_max, x, y)
+            first, end = bounds[step], bounds[step + 1]
+            _gather(values, neighbours[first:end], biases[first:end], column, x, choice)
+            _predict(network, act_max, choice, x, y)
             count = min(LANES, size - column)
             for lane in range(count):
                 centres[column + lane] = y[0, lane]
@@ -252,17 +273,21 @@ def _read_slice(
 
 
 def _packed(network: Sequence[QuantizedTensor], config: LatentConfig) -> tuple[np.ndarray, ...]:
-    """int32 weights, offsets and shifts of all hidden layers, then of the output; roundings are in the offsets."""
+    """int32 weights, offsets and shifts of all hidden layers, then of the output; roundings are in the offsets.
+
+    Weights are padded with zeros to the inputs of the first layer; the offsets of the output are (biases, 2).
+    """
     (layers,), _ = checked_layers([network], config)
     weights, offsets, shifts = zip(*layers, strict=True)
-    rounded = [offset + ((np.int64(1) << shift) >> 1) for offset, shift in zip(offsets, shifts, strict=True)]
-    size = config.context_size
+    rounded = [offset.T + ((np.int64(1) << shift) >> 1) for offset, shift in zip(offsets, shifts, strict=True)]
+    size, inputs = config.context_size, _padded(config.context_size + config.coarser_size)
+    wide = [np.pad(weight, ((0, 0), (0, inputs - weight.shape[1]))) for weight in weights]
     return (
-        np.array(weights[:-1], np.int32).reshape(-1, size, size),
+        np.array(wide[:-1], np.int32).reshape(-1, size, inputs),
         np.array(rounded[:-1], np.int32).reshape(-1, size),
         np.array(shifts[:-1], np.int32),
-        weights[-1].astype(np.int32),
-        rounded[-1].astype(np.int32),
+        wide[-1].astype(np.int32),
+        np.ascontiguousarray(rounded[-1], np.int32),
         shifts[-1].astype(np.int32),
     )
 
@@ -282,13 +307,15 @@ class CompiledDecoder(SliceDecoder):
         return symbols
 
     def decode_slice(self, network: Sequence[QuantizedTensor], config: LatentConfig, coded: np.ndarray) -> None:
+        plan = wavefront_of(config)
         done = _read_slice(
             self._state,
             self._words,
             _cumulative(),
             tables.golomb_orders(),
-            wavefront(config.grid_shapes(), config.context_size).bounds,
-            _neighbours(config.grid_shapes(), config.context_size),
+            plan.bounds,
+            _neighbours(config),
+            plan.grids if config.grid_biases else np.zeros_like(plan.grids),
             _packed(network, config),
             (1 << config.act_bits) - 1,
             config.act_frac_bits,

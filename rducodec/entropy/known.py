@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rducodec.entropy.context import wavefront
+from rducodec.entropy.context import wavefront_of
 from rducodec.entropy.network import stack_networks
 from rducodec.entropy.symbols import offset_information
 from rducodec.model import LatentConfig, QuantizedTensor
@@ -20,17 +20,18 @@ class KnownLatents:
     config: LatentConfig
     contexts: np.ndarray  # int16 (context, latents * samples)
     values: np.ndarray  # int32 (latents * samples,)
+    grids: np.ndarray  # int64 (latents * samples,): which grid each is of
 
     @classmethod
     def of(cls, latents: Sequence[np.ndarray], config: LatentConfig) -> KnownLatents:
         """Gather the contexts of latents given as arrays (samples, h, w), finest first."""
-        plan = wavefront(config.grid_shapes(), config.context_size)
+        plan = wavefront_of(config)
         raster = np.concatenate([grid.reshape(len(grid), -1) for grid in latents], axis=1)
         values = np.zeros((plan.num_latents + 1, len(raster)), np.int16)  # the last row is the outside
         values[:-1] = raster[:, plan.order].T
         gather = np.concatenate(plan.gather, axis=1)
         contexts = np.take(values, gather, axis=0).reshape(len(gather), -1)
-        return cls(config, contexts, values[:-1].reshape(-1).astype(np.int32))
+        return cls(config, contexts, values[:-1].reshape(-1).astype(np.int32), np.repeat(plan.grids, len(raster)))
 
     def information(self, network: Sequence[QuantizedTensor]) -> float:
         """Bits of the latents under the frequencies that a reader uses.
@@ -38,5 +39,5 @@ class KnownLatents:
         Raises RddFormatError for a network that no reader may compute.
         """
         stacked = stack_networks([network], self.config)
-        prediction = stacked.predict(stacked.context_values(self.contexts[None]))
+        prediction = stacked.predict(stacked.context_values(self.contexts[None]), self.grids)
         return offset_information(self.values - prediction.centre[0], prediction.row[0])

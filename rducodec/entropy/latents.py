@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rducodec.entropy.context import Wavefront, row_delay, wavefront
+from rducodec.entropy.context import Wavefront, num_steps, wavefront_of
 from rducodec.entropy.network import LATENT_MAX, LATENT_MIN, EntropyNetworks, stack_networks
 from rducodec.entropy.plain_coder import Decoder, Encoder
 from rducodec.entropy.range_coder import RangeDecoder
@@ -40,8 +40,8 @@ class SliceDecoder(Decoder):
 
 def decoder_class(config: LatentConfig, slice_sizes: Sequence[int]) -> type[Decoder]:
     """The range decoder for slices of these numbers of samples: compiled loops where numba is there and they pay."""
-    steps = config.width + row_delay(config.context_size) * (config.height - 1)
-    saved = SAVED_PER_LATENT * config.num_latents() * sum(slice_sizes) + SAVED_PER_STEP * steps * len(slice_sizes)
+    saved = SAVED_PER_LATENT * config.num_latents() * sum(slice_sizes)
+    saved += SAVED_PER_STEP * num_steps(config) * len(slice_sizes)
     wish = os.environ.get(COMPILED_VARIABLE)
     if wish != "0" and (wish == "1" or COMPILED_MODULE in sys.modules or saved > LOAD_SECONDS):
         try:
@@ -70,7 +70,9 @@ class _Canvas:
         gather = self.plan.gather[step]  # (context, latents)
         inputs = np.take(self._values, gather.reshape(-1), axis=1)
         num_slices, _, num_samples = inputs.shape
-        return self._networks.predict(inputs.reshape(num_slices, len(gather), gather.shape[1] * num_samples))
+        begin, end = self.plan.bounds[step : step + 2]
+        grids = np.repeat(self.plan.grids[begin:end], num_samples)
+        return self._networks.predict(inputs.reshape(num_slices, len(gather), gather.shape[1] * num_samples), grids)
 
 
 def _coding_order(plan: Wavefront, latents: Sequence[np.ndarray]) -> np.ndarray:
@@ -99,7 +101,7 @@ def encode_latents(
 
     `latents` holds, for each slice, one int16 array (samples, h, w) a scale, finest first.
     """
-    plan = wavefront(config.grid_shapes(), config.context_size)
+    plan = wavefront_of(config)
     coded = np.stack([_coding_order(plan, grids) for grids in latents]).astype(np.int32)
     canvas = _Canvas(plan, stack_networks(networks, config), len(coded), coded.shape[2])
     for step in range(len(plan.gather)):
@@ -133,7 +135,7 @@ def decode_latents(
 
     Raises RddFormatError for a latent outside of 16 bits, and what the decoders and networks raise.
     """
-    plan = wavefront(config.grid_shapes(), config.context_size)
+    plan = wavefront_of(config)
     coded = np.empty((len(decoders), plan.num_latents, num_samples), np.int32)
     alone = [decoder for decoder in decoders if isinstance(decoder, SliceDecoder)]
     if len(alone) == len(decoders):

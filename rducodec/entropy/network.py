@@ -37,7 +37,8 @@ class Prediction:
 class EntropyNetworks:
     """Networks of several slices, stacked: for each layer a matrix (slices, out, in) and an offset (slices, out, 1).
 
-    Both are scaled so that the rounding shift of the layer is a floor.
+    Both are scaled so that the rounding shift of the layer is a floor. The offset of the output is (slices, 2, grids)
+    where each latent grid has its own.
     """
 
     hidden: tuple[tuple[Any, Any], ...]
@@ -56,31 +57,38 @@ class EntropyNetworks:
         values = xp.astype(latents, self.dtype) * (1 << self.act_frac_bits)
         return clamp(values, -self.act_max, self.act_max)
 
-    def predict(self, inputs: Any) -> Prediction:
-        """Prediction for context values (slices, context, batch); arrays of the result are (slices, batch)."""
+    def predict(self, inputs: Any, grids: Any) -> Prediction:
+        """Prediction for context values (slices, context, batch); arrays of the result are (slices, batch).
+
+        `grids`: int64 (batch,), the latent grid of each column.
+        """
         xp = array_namespace(inputs)
-        starts = range(0, inputs.shape[2], BLOCK_COLUMNS)
-        blocks = [self._output(inputs[:, :, begin : begin + BLOCK_COLUMNS]) for begin in starts]
+        blocks = []
+        for begin in range(0, inputs.shape[2], BLOCK_COLUMNS):
+            columns = slice(begin, begin + BLOCK_COLUMNS)
+            blocks.append(self._output(inputs[:, :, columns], grids[columns]))
         output = xp.astype(xp.concat(blocks, axis=2), xp.int32)  # (slices, 2, batch)
         mean = clamp(output[:, 0, :], MEAN_MIN, MEAN_MAX) + tables.MEAN_ORIGIN
         scale = clamp(output[:, 1, :] + SCALE_INDEX_OFFSET, 0, tables.NUM_SCALES - 1)
         return Prediction(mean >> MEAN_BITS, (scale << MEAN_BITS) | (mean & (tables.NUM_MEANS - 1)))
 
-    def _output(self, x: Any) -> Any:
+    def _output(self, x: Any, grids: Any) -> Any:
         for matrix, offset in self.hidden:
             x = matmul(matrix, x)
             x += offset
             x = floor_clamp(x, 0, self.act_max)
-        x = matmul(self.output[0], x)
-        x += self.output[1]
+        matrix, offset = self.output
+        x = matmul(matrix, x)
+        x += offset if offset.shape[2] == 1 else array_namespace(x).take(offset, grids, axis=2)
         return floor_clamp(x, -OUTPUT_MAX, OUTPUT_MAX)
 
 
 def integer_layers(tensors: Sequence[QuantizedTensor], act_frac_bits: int) -> list[tuple[np.ndarray, np.ndarray, Any]]:
     """(weight, bias, shift) of each layer, the residual folded into the weight of hidden layers, all int64.
 
-    The accumulator has act_frac_bits + weight.frac_bits fractional bits. Raises RddFormatError for a bias with
-    more fractional bits than that, or an output that the rounding shifts cannot reach.
+    The last bias is (2, grids), one column where all grids have the same. The accumulator has act_frac_bits +
+    weight.frac_bits fractional bits. Raises RddFormatError for a bias with more fractional bits than that, or an output
+    that the rounding shifts cannot reach.
     """
     layers: list[tuple[np.ndarray, np.ndarray, Any]] = []
     last = len(tensors) // 2 - 1
@@ -94,10 +102,11 @@ def integer_layers(tensors: Sequence[QuantizedTensor], act_frac_bits: int) -> li
         matrix = weight.values.astype(np.int64)
         offset = bias.values.astype(np.int64) << (frac_bits - bias.frac_bits)
         if index < last:
-            matrix = matrix + (np.eye(len(matrix), dtype=np.int64) << weight.frac_bits)
+            matrix = matrix + (np.eye(*matrix.shape, dtype=np.int64) << weight.frac_bits)
             layers.append((matrix, offset, weight.frac_bits))
         else:
-            layers.append((matrix, offset, np.array([frac_bits - MEAN_BITS, frac_bits - LOG_SCALE_BITS])))
+            shifts = np.array([frac_bits - MEAN_BITS, frac_bits - LOG_SCALE_BITS])
+            layers.append((matrix, offset.reshape(-1, 2).T, shifts))
     return layers
 
 

@@ -70,7 +70,13 @@ def fit_entropy(
             parameter + STEP * (torch.rand(parameter.shape, generator=generator) - 0.5).to(device)
             for parameter in parameters
         ]
-        bits = latent_bits(chosen, noisy, weight=weight, block_elements=execution.block_elements).sum()
+        bits = latent_bits(
+            chosen,
+            noisy,
+            weight=weight,
+            block_elements=execution.block_elements,
+            coarser_size=config.coarser_size,
+        ).sum()
         loss = (bits * (count / batch) + _network_bits(parameters)) / total
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -66,7 +66,7 @@ def _entropy_tensors(config: LatentConfig, slices: int, generator: torch.Generat
             tensors.append(_uniform((slices, *shape), ENTROPY_SHARE / math.sqrt(shape[1]), generator))
         else:
             tensors.append(torch.zeros(slices, *shape))
-    tensors[-1][:, 1] = LOG_SCALE_SHIFT
+    tensors[-1][:, 1::2] = LOG_SCALE_SHIFT
     return tuple(tensors)
 
 

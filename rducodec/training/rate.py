@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rducodec.entropy.context import WINDOW, context_offsets
+from rducodec.entropy.context import COARSER_OFFSETS, WINDOW, context_offsets
 from rducodec.training.pointwise import (
     Layer,
     backward_layers,
@@ -23,53 +24,75 @@ from rducodec.training.pointwise import (
 )
 
 REACH = WINDOW // 2  # of the neighbourhood, up, left and right
+COARSER_REACH = 1  # of that in the next coarser grid, on all sides
 LOG_SCALE_SHIFT = 4.0  # log b = s - 4: an untrained network means a narrow distribution
 LOG_SCALE_MIN, LOG_SCALE_MAX = -4.6, 5.0
 MAX_EXPONENT = 80.0  # far below the floor of P; denormal numbers, which come next, are 20 times slower
 MIN_PROBABILITY = 2.0**-16  # floor of P in the published estimate
 
 
+Offsets = tuple[tuple[int, int], ...]
+
+
 class _Contexts(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, offsets: tuple[tuple[int, int], ...], *grids: Tensor) -> Tensor:
-        ctx.offsets, ctx.shapes = offsets, [grid.shape for grid in grids]
-        slices = grids[0].shape[0]
+    def forward(ctx: Any, own: Offsets, coarser: Offsets, *grids: Tensor) -> Tensor:
+        ctx.own, ctx.coarser, ctx.shapes = own, coarser, [grid.shape for grid in grids]
+        slices, inputs = grids[0].shape[0], len(own) + len(coarser)
         columns = sum(grid[0].numel() for grid in grids)
-        out = grids[0].new_empty(slices, len(offsets), columns)
+        out = grids[0].new_empty(slices, inputs, columns)
         start = 0
-        for grid in grids:
+        for index, grid in enumerate(grids):
             stop = start + grid[0].numel()
-            rows = out[:, :, start:stop].view(slices, len(offsets), *grid.shape[1:])
+            rows = out[:, :, start:stop].view(slices, inputs, *grid.shape[1:])
             padded = F.pad(grid, (REACH, REACH, REACH, 0))
             height, width = grid.shape[-2:]
-            for row, (dy, dx) in enumerate(offsets):
+            for row, (dy, dx) in enumerate(own):
                 y, x = REACH + dy, REACH + dx
                 rows[:, row].copy_(padded[..., y : y + height, x : x + width])
             start = stop
+            if index == len(grids) - 1:
+                rows[:, len(own) :].zero_()
+            elif coarser:
+                padded = F.pad(grids[index + 1], (COARSER_REACH,) * 4)
+                doubled = padded.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+                for row, (dy, dx) in enumerate(coarser, len(own)):
+                    y, x = 2 * (COARSER_REACH + dy), 2 * (COARSER_REACH + dx)
+                    rows[:, row].copy_(doubled[..., y : y + height, x : x + width])
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        grads, start = [], 0
-        for slices, batch, height, width in ctx.shapes:
+        grads, start = [grad_out.new_zeros(shape) for shape in ctx.shapes], 0
+        for index, (slices, batch, height, width) in enumerate(ctx.shapes):
             stop = start + batch * height * width
-            rows = grad_out[:, :, start:stop].view(slices, len(ctx.offsets), batch, height, width)
+            rows = grad_out[:, :, start:stop].view(slices, -1, batch, height, width)
             padded = grad_out.new_zeros(slices, batch, height + REACH, width + 2 * REACH)
-            for row, (dy, dx) in enumerate(ctx.offsets):
+            for row, (dy, dx) in enumerate(ctx.own):
                 y, x = REACH + dy, REACH + dx
                 padded[..., y : y + height, x : x + width] += rows[:, row]
-            grads.append(padded[..., REACH:, REACH:-REACH])
+            grads[index] += padded[..., REACH:, REACH:-REACH]
             start = stop
-        return None, *grads
+            if ctx.coarser and index < len(grads) - 1:
+                h, w = (side + 2 * COARSER_REACH for side in ctx.shapes[index + 1][-2:])
+                doubled = grad_out.new_zeros(slices, batch, 2 * h, 2 * w)
+                for row, (dy, dx) in enumerate(ctx.coarser, len(ctx.own)):
+                    y, x = 2 * (COARSER_REACH + dy), 2 * (COARSER_REACH + dx)
+                    doubled[..., y : y + height, x : x + width] += rows[:, row]
+                sums = doubled.view(slices, batch, h, 2, w, 2).sum((3, 5))
+                inside = slice(COARSER_REACH, -COARSER_REACH)
+                grads[index + 1] += sums[..., inside, inside]
+        return None, None, *grads
 
 
-def gather_contexts(grids: Sequence[Tensor], *, context_size: int) -> Tensor:
-    """Causal neighbours of every latent, zero outside its grid.
+def gather_contexts(grids: Sequence[Tensor], *, context_size: int, coarser_size: int = 0) -> Tensor:
+    """Causal neighbours of every latent, then latents of the next coarser grid, zero outside the grids.
 
-    grids: (S, b, h_k, w_k) -> (S, context_size, columns); columns run over scale, sample, row, column.
+    grids: (S, b, h_k, w_k) -> (S, context_size + coarser_size, columns); columns run over scale, sample, row, column.
     """
-    return _Contexts.apply(context_offsets(context_size), *grids)  # type: ignore[no-untyped-call]
+    offsets = context_offsets(context_size), COARSER_OFFSETS[coarser_size]
+    return _Contexts.apply(*offsets, *grids)  # type: ignore[no-untyped-call]
 
 
 def _laplace_bits(distance: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,28 +158,52 @@ class _Bits(torch.autograd.Function):
 def effective_layers(entropy: Sequence[Tensor]) -> list[Layer]:
     """Hidden layers with their residual connection as part of the weight: ReLU(Wx + b + x) = ReLU((W + I)x + b)."""
     layers = layers_of(entropy)
-    identity = torch.eye(entropy[0].shape[2], dtype=entropy[0].dtype, device=entropy[0].device)
-    hidden = [Layer(layer.weight + identity, layer.bias) for layer in layers[:-1]]
+    hidden = []
+    for layer in layers[:-1]:
+        fan_out, fan_in = layer.weight.shape[1:]
+        identity = torch.eye(fan_out, fan_in, dtype=layer.weight.dtype, device=layer.weight.device)
+        hidden.append(Layer(layer.weight + identity, layer.bias))
     return [*hidden, layers[-1]]
 
 
-def latent_bits(grids: Sequence[Tensor], entropy: Sequence[Tensor], *, weight: Tensor, block_elements: int) -> Tensor:
+def latent_bits(
+    grids: Sequence[Tensor], entropy: Sequence[Tensor], *, weight: Tensor, block_elements: int, coarser_size: int = 0
+) -> Tensor:
     """Bits of the latents of each slice, shape (S,); differentiable once.
 
     grids: (S, b, h_k, w_k) in integer units; entropy: weight, bias, ... with a leading S, as
     LatentConfig.entropy_shapes; weight (S, b): 1 for a sample that counts, 0 for padding.
     """
-    contexts = gather_contexts(grids, context_size=entropy[0].shape[2])
+    contexts = gather_contexts(grids, context_size=entropy[0].shape[2] - coarser_size, coarser_size=coarser_size)
     values = torch.cat([grid.flatten(1) for grid in grids], dim=1)
-    columns = torch.cat([weight[:, :, None].expand(-1, -1, grid[0, 0].numel()).flatten(1) for grid in grids], dim=1)
-    layers = effective_layers(entropy)
-    tensors = [t for layer in layers for t in (layer.weight, layer.bias)]
-    return _Bits.apply(values, contexts, columns, block_elements, *tensors)  # type: ignore[no-untyped-call]
+    weights = torch.cat([weight[:, :, None].expand(-1, -1, grid[0, 0].numel()).flatten(1) for grid in grids], dim=1)
+    bits = []
+    for columns, layers in _layers_by_columns(grids, entropy):
+        tensors = [t for layer in layers for t in (layer.weight, layer.bias)]
+        inputs = values[:, columns], contexts[..., columns], weights[:, columns]
+        bits.append(_Bits.apply(*inputs, block_elements, *tensors))  # type: ignore[no-untyped-call]
+    return torch.stack(bits).sum(0)
+
+
+def _layers_by_columns(grids: Sequence[Tensor], entropy: Sequence[Tensor]) -> list[tuple[slice, list[Layer]]]:
+    """Ranges of columns with the network of each: one for all grids, or one a grid that differs in its last bias."""
+    *hidden, last = effective_layers(entropy)
+    biases = torch.split(entropy[-1], 2, dim=1)
+    if len(biases) == 1:
+        return [(slice(None), [*hidden, last])]
+    ends = list(accumulate((grid[0].numel() for grid in grids), initial=0))
+    return [
+        (slice(begin, end), [*hidden, Layer(last.weight, bias)])
+        for (begin, end), bias in zip(pairwise(ends), biases, strict=True)
+    ]
 
 
 @torch.no_grad()
 def latent_bit_maps(grids: Sequence[Tensor], entropy: Sequence[Tensor], *, block_elements: int) -> list[Tensor]:
-    """Bits of every single latent, in the shapes of `grids`; not differentiable."""
+    """Bits of every single latent, in the shapes of `grids`; not differentiable.
+
+    Of networks that see their own grid only, with one output bias for all grids.
+    """
     contexts = gather_contexts(grids, context_size=entropy[0].shape[2])
     values = torch.cat([grid.flatten(1) for grid in grids], dim=1)
     layers = effective_layers(entropy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,6 +45,20 @@ def _some(latents: Grids, count: int) -> Grids:
     return FloatSlice(latents, (), np.zeros(0), ()).some_latents(max(1, count))
 
 
+@dataclass(frozen=True)
+class _Scout:
+    """A short fit, by which configurations are compared."""
+
+    config: LatentConfig
+    fit: Fit
+    latent_bits: float  # of all slices
+    network_bits: float
+
+    def bits(self, networks: int) -> float:
+        """Of the latents and of so many networks."""
+        return self.latent_bits + networks * self.network_bits
+
+
 class Refit:
     """The search of one file. `device` is one of torch; `told` hears of work done and of the best so far."""
 
@@ -59,11 +73,15 @@ class Refit:
 
     def _planned_steps(self) -> float:
         effort, count = self._effort, len(self._slices)
-        shapes = len(effort.shapes(self._config.context_size, self._config.entropy_depth))
+        shapes = len(effort.configs(self._config))
+        finalists = min(shapes, effort.finalists)
+        scouts = shapes if shapes > effort.finalists else 0
+        if effort.extras:
+            scouts += (effort.finalists + 1) * (len(effort.extras) - 1)
         each = effort.steps + effort.sweeps * SWEEP_STEPS
         if effort.own and 1 < count <= MAX_COMPARED:
             each += count * (effort.steps // OWN_SHARE)
-        return (SCOUT_STEPS * shapes if shapes > effort.finalists else 0) + min(shapes, effort.finalists) * each
+        return SCOUT_STEPS * scouts + finalists * each
 
     def _advance(self, steps: float) -> None:
         self._told(steps / self._work, self._best.bits)
@@ -94,29 +112,33 @@ class Refit:
 
     def _finalists(self, pool: ThreadPoolExecutor) -> list[tuple[LatentConfig, Fit | None]]:
         """Shapes with what they start from: the cheapest after a short fit, with one network or one a slice."""
-        config, effort = self._config, self._effort
-        configs = [
-            replace(config, context_size=context, entropy_depth=depth)
-            for context, depth in effort.shapes(config.context_size, config.entropy_depth)
-        ]
-        if len(configs) <= effort.finalists:
+        effort = self._effort
+        configs = effort.configs(self._config)
+        if len(configs) <= effort.finalists and not effort.extras:
             return [(config, None) for config in configs]
-        fits = list(pool.map(lambda config: self._fit(self._all, config, SCOUT_STEPS, None), configs))
-        bits = list(pool.map(self._quantized_bits, configs, fits))
-        counts = (1, len(self._slices))  # of networks
-        ranks = [sorted(range(len(configs)), key=lambda i: bits[i][0] + n * bits[i][1]) for n in counts]
-        # The shape of the file comes second: short fits are unfair to deep networks, and its author chose it.
-        order = [ranks[0][0], 0, *(index for pair in zip(*ranks, strict=True) for index in pair)]
-        return [(configs[index], fits[index]) for index in list(dict.fromkeys(order))[: effort.finalists]]
+        scouts = list(pool.map(self._scout, configs))
+        cheapest = self._ranked(scouts)[: effort.finalists + 1]
+        variants = dict.fromkeys(variant for scout in cheapest for variant in effort.variants(scout.config))
+        scouts += pool.map(self._scout, [variant for variant in variants if variant not in configs])
+        return [(scout.config, scout.fit) for scout in self._ranked(scouts)[: effort.finalists]]
 
-    def _quantized_bits(self, config: LatentConfig, fit: Fit) -> tuple[float, float]:
-        """(latents, network) of a fit to all slices, counted on some of them."""
+    def _ranked(self, scouts: Sequence[_Scout]) -> list[_Scout]:
+        """The cheapest first, with one network for all slices, then with one for each, in turn."""
+        ranks = [sorted(scouts, key=lambda scout: scout.bits(count)) for count in (1, len(self._slices))]
+        # The shape of the file comes second: short fits are unfair to deep networks, and its author chose it.
+        own = next(scout for scout in ranks[0] if _shape(scout.config) == _shape(self._config))
+        order = [ranks[0][0], own, *(scout for pair in zip(*ranks, strict=True) for scout in pair)]
+        return list({scout.config: scout for scout in order}.values())
+
+    def _scout(self, config: LatentConfig) -> _Scout:
+        """A short fit to all slices, counted on some of them."""
+        fit = self._fit(self._all, config, SCOUT_STEPS, None)
         network = self._quantized(self._all, config, fit)
         if network is None:
-            return np.inf, np.inf
+            return _Scout(config, fit, np.inf, np.inf)
         some = _some(self._all, REFINED_LATENTS // config.num_latents())
         latents = KnownLatents.of(some, config).information(network) * len(self._all[0]) / len(some[0])
-        return latents, network_bits(network)
+        return _Scout(config, fit, latents, network_bits(network))
 
     def _quantized(self, latents: Grids, config: LatentConfig, fit: Fit) -> Network | None:
         try:
@@ -176,6 +198,11 @@ class Refit:
         for network in pool.map(run, used):
             candidates.add(network)
             self._advance(self._effort.sweeps * SWEEP_STEPS / len(used))
+
+
+def _shape(config: LatentConfig) -> tuple[int, int]:
+    """Context and depth."""
+    return config.context_size, config.entropy_depth
 
 
 def _groups(assignment: np.ndarray) -> list[list[int]]:

@@ -22,6 +22,18 @@ def test_the_report_says_what_was_saved_and_by_what(tmp_path: Path) -> None:
     assert "shared" in run("inspect", out).out
 
 
+def test_networks_with_more_inputs_are_named(tmp_path: Path) -> None:
+    old, out = tmp_path / "old.rdd", tmp_path / "new.rdd"
+    old.write_bytes(file(coarser_size=5, grid_biases=True))
+    outcome = run("recompress", old, out, "--effort", 1)
+    assert "before: 3 entropy networks of 16+5x1, grid biases, 3 decoder networks" in outcome.out
+    shown = run("inspect", out).out
+    assert "16 x 1 (context x depth), 5 latents of the next coarser grid, biases for each grid" in shown
+    network = run("inspect", out, "--json").json["entropy_network"]
+    assert (network["coarser_size"], network["grid_biases"]) == (5, True)
+    assert run("verify", out).code == 0
+
+
 def test_json_has_both_sizes_part_by_part(tmp_path: Path) -> None:
     old, out = tmp_path / "old.rdd", tmp_path / "new.rdd"
     old.write_bytes(file())

@@ -56,11 +56,14 @@ def assert_same(found: list[np.ndarray] | str, expected: Sequence[np.ndarray] | 
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("coarser_size", [0, 5])
 @pytest.mark.parametrize("context_size", [8, 16, 24, 32])
 @pytest.mark.parametrize("depth", range(5))
 @pytest.mark.parametrize("num_samples", [1, 3, LANES - 1, LANES, LANES + 1, 2 * LANES])
-def test_latents_of_every_network(context_size: int, depth: int, num_samples: int) -> None:
-    config = rducodec.LatentConfig(1, 7, 5, 3, context_size, depth)
+def test_latents_of_every_network(context_size: int, depth: int, num_samples: int, coarser_size: int) -> None:
+    config = rducodec.LatentConfig(
+        1, 7, 5, 3, context_size, depth, coarser_size=coarser_size, grid_biases=depth % 2 == 1
+    )
     rng = np.random.default_rng([context_size, depth, num_samples])
     part = random_slice(config, num_samples, rng, spread=2.0)
     part.latents[0][:, ::3, ::2] = rng.integers(-(1 << 15), 1 << 15, part.latents[0][:, ::3, ::2].shape)

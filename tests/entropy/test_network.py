@@ -13,8 +13,8 @@ from spec.make_vectors import random_slice, tiny_config
 from tests.strategies import latent_configs
 
 
-def expected_prediction(tensors, values, config):
-    """Section 11.3 in Python integers, for one context."""
+def expected_prediction(tensors, values, config, grid):
+    """Section 11.3 in Python integers, for one context of a latent of a grid."""
     act_max = (1 << config.act_bits) - 1
 
     def clamp(value, low, high):
@@ -26,14 +26,16 @@ def expected_prediction(tensors, values, config):
     x = [clamp(int(z) << config.act_frac_bits, -act_max, act_max) for z in values]
     for index in range(0, len(tensors), 2):
         weight, bias = tensors[index], tensors[index + 1]
+        is_last = index + 2 == len(tensors)
         e = weight.frac_bits
         shift = config.act_frac_bits + e - bias.frac_bits
+        biases = bias.values[2 * grid :][:2] if is_last and config.grid_biases else bias.values
         acc = [
             sum(int(q) * v for q, v in zip(row, x, strict=True)) + (int(g) << shift)
-            for row, g in zip(weight.values, bias.values, strict=True)
+            for row, g in zip(weight.values, biases, strict=True)
         ]
-        if index + 2 < len(tensors):
-            x = [clamp(round_shift(a + (v << e), e), 0, act_max) for a, v in zip(acc, x, strict=True)]
+        if not is_last:
+            x = [clamp(round_shift(a + (x[o] << e), e), 0, act_max) for o, a in enumerate(acc)]
     mean = clamp(round_shift(acc[0], config.act_frac_bits + e - 5), -32768 * 32 - 16, 32767 * 32 + 15)
     scale = clamp(round_shift(acc[1], config.act_frac_bits + e - 4) + 10, 0, 154)
     return (mean + 16) >> 5, 32 * scale + ((mean + 16) & 31)
@@ -45,11 +47,13 @@ def test_prediction(config: rducodec.LatentConfig, seed: int, float64: bool) -> 
     rng = np.random.default_rng(seed)
     parts = [random_slice(config, 1, rng) for _ in range(2)]
     networks = stack_networks([part.entropy for part in parts], config, float64=float64)
-    contexts = np.rint(rng.laplace(scale=30, size=(2, config.context_size, 5))).astype(np.int32)
-    prediction = networks.predict(networks.context_values(contexts))
+    inputs = config.context_size + config.coarser_size
+    contexts = np.rint(rng.laplace(scale=30, size=(2, inputs, 5))).astype(np.int32)
+    grids = rng.integers(0, config.num_scales, 5)
+    prediction = networks.predict(networks.context_values(contexts), grids)
     for number, part in enumerate(parts):
         for column in range(5):
-            wanted = expected_prediction(part.entropy, contexts[number, :, column], config)
+            wanted = expected_prediction(part.entropy, contexts[number, :, column], config, grids[column])
             assert (prediction.centre[number, column], prediction.row[number, column]) == wanted
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from rducodec.entropy.context import context_offsets
+from rducodec.entropy.context import COARSER_OFFSETS, context_offsets
+from rducodec.model import LatentConfig
 from rducodec.training.pointwise import Layer, forward_layers, pointwise
 from rducodec.training.rate import effective_layers, gather_contexts, latent_bits
 from rducodec.training.rounding import kumaraswamy_noise, soft_round
@@ -18,6 +20,7 @@ from rducodec.training.synthesis import synthesise
 from rducodec.training.upsampling import bicubic_kernel, upsample
 
 BLOCK = 200  # elements: small enough that every test crosses block borders
+BOTH = {"coarser_size": 5, "grid_biases": True}
 
 
 @pytest.fixture
@@ -38,6 +41,28 @@ def test_contexts_equal_an_unfolded_window(size: int, shape: tuple[int, int], ge
     positions = [(dy + 4) * 9 + dx + 4 for dy, dx in context_offsets(size)]
     expected = windows[:, positions].view(2, 3, size, -1).transpose(1, 2).flatten(2)
     assert torch.equal(contexts, expected)
+
+
+@pytest.mark.parametrize("shapes", [[(1, 1)], [(5, 4), (3, 2), (2, 1), (1, 1)], [(6, 7), (3, 4)]])
+def test_contexts_of_the_coarser_grid(shapes: list[tuple[int, int]], generator: torch.Generator) -> None:
+    grids = [_randn(2, 3, *shape, generator=generator) for shape in shapes]
+    plain = gather_contexts(grids, context_size=8)
+    contexts = gather_contexts(grids, context_size=8, coarser_size=5)
+    assert torch.equal(contexts[:, :8], plain)
+    expected = [[_coarser(grids, k, place) for k in range(len(grids))] for place in COARSER_OFFSETS[5]]
+    rows = [torch.cat([part.flatten(1) for part in parts], dim=1) for parts in expected]
+    assert torch.equal(contexts[:, 8:], torch.stack(rows, dim=1))
+
+
+def _coarser(grids: list[torch.Tensor], k: int, place: tuple[int, int]) -> torch.Tensor:
+    """For each latent of grid k the one at a place around (y >> 1, x >> 1) of the next grid, by definition."""
+    result = torch.zeros_like(grids[k])
+    for y in range(grids[k].shape[2]):
+        for x in range(grids[k].shape[3]):
+            v, u = (y >> 1) + place[0], (x >> 1) + place[1]
+            if k + 1 < len(grids) and 0 <= v < grids[k + 1].shape[2] and 0 <= u < grids[k + 1].shape[3]:
+                result[..., y, x] = grids[k + 1][..., v, u]
+    return result
 
 
 @pytest.mark.parametrize("target", [(8, 6), (7, 6), (8, 5), (7, 5), (1, 1), (2, 1)])
@@ -80,59 +105,64 @@ def test_pointwise_gradients(widths: list[int], generator: torch.Generator) -> N
         torch.testing.assert_close(function(x, *tensors), forward_layers(x, layers)[-1])
 
 
-def _entropy(context_size: int, depth: int, generator: torch.Generator) -> list[torch.Tensor]:
-    tensors = []
-    for _ in range(depth):
-        tensors += [0.2 * _randn(2, context_size, context_size, generator=generator)]
-        tensors += [0.2 * _randn(2, context_size, generator=generator)]
-    last = 0.2 * _randn(2, 2, context_size, generator=generator)
-    bias = torch.tensor([0.0, 4.0], dtype=torch.float64).expand(2, 2).clone()
-    return [*tensors, last, bias]
+def _entropy(config: LatentConfig, generator: torch.Generator) -> list[torch.Tensor]:
+    tensors = [0.2 * _randn(2, *shape, generator=generator) for shape in config.entropy_shapes()]
+    tensors[-1][:, 1::2] += 4
+    return tensors
 
 
+@pytest.mark.parametrize("extra", [{}, {"coarser_size": 5}, {"grid_biases": True}, BOTH])
 @pytest.mark.parametrize("depth", [0, 1, 4])
-def test_rate_equals_the_formula(depth: int, generator: torch.Generator) -> None:
-    grids = [_randn(2, 3, *shape, generator=generator).mul(2).round() for shape in ((5, 4), (3, 2), (2, 1))]
-    entropy = _entropy(16, depth, generator)
+def test_rate_equals_the_formula(depth: int, extra: dict[str, Any], generator: torch.Generator) -> None:
+    config = LatentConfig(1, 5, 4, 3, context_size=16, entropy_depth=depth, **extra)
+    grids = [_randn(2, 3, *shape, generator=generator).mul(2).round() for shape in config.grid_shapes()]
+    entropy = _entropy(config, generator)
     weight = torch.tensor([[1, 1, 0], [1, 1, 1]], dtype=torch.float64)
-    bits = latent_bits(grids, entropy, weight=weight, block_elements=BLOCK)
+    bits = latent_bits(grids, entropy, weight=weight, block_elements=BLOCK, coarser_size=config.coarser_size)
     for i in range(2):
         expected = 0.0
-        for grid in grids:
+        for k in range(3):
             for sample in range(int(weight[i].sum())):
-                expected += _reference_bits(grid[i, sample], [t[i] for t in entropy])
+                one = [grid[i : i + 1, sample : sample + 1] for grid in grids]
+                expected += _reference_bits(one, k, [t[i] for t in entropy], config)
         assert float(bits[i]) == pytest.approx(expected, rel=1e-9)
 
 
-def _reference_bits(grid: torch.Tensor, entropy: list[torch.Tensor]) -> float:
-    size = entropy[0].shape[1]
-    positions = [(dy + 4) * 9 + dx + 4 for dy, dx in context_offsets(size)]
-    x = F.unfold(grid[None, None], 9, padding=4)[0, positions].T
+def _reference_bits(grids: list[torch.Tensor], k: int, entropy: list[torch.Tensor], config: LatentConfig) -> float:
+    """Of the latents of grid k; grids are (1, 1, h, w)."""
+    positions = [(dy + 4) * 9 + dx + 4 for dy, dx in context_offsets(config.context_size)]
+    x = F.unfold(grids[k], 9, padding=4)[0, positions].T
+    coarser = [_coarser(grids, k, place).flatten() for place in COARSER_OFFSETS[config.coarser_size]]
+    x = torch.cat([x, *(part[:, None] for part in coarser)], dim=1)
     for weight, bias in zip(entropy[:-2:2], entropy[1:-2:2], strict=True):
-        x = F.relu(F.linear(x, weight, bias) + x)
-    mean, scale = F.linear(x, entropy[-2], entropy[-1]).unbind(1)
+        x = F.relu(F.linear(x, weight, bias) + x[:, : config.context_size])
+    last = entropy[-1][2 * k : 2 * k + 2] if config.grid_biases else entropy[-1]
+    mean, scale = F.linear(x, entropy[-2], last).unbind(1)
     laplace = torch.distributions.Laplace(mean, torch.exp((scale - 4).clamp(-4.6, 5.0)))
-    value = grid.flatten()
+    value = grids[k].flatten()
     return float(-(laplace.cdf(value + 0.5) - laplace.cdf(value - 0.5)).clamp(min=2**-16).log2().sum())
 
 
+@pytest.mark.parametrize("extra", [{}, BOTH])
 @pytest.mark.parametrize("depth", [0, 2])
-def test_rate_gradients(depth: int, generator: torch.Generator) -> None:
-    grids = [_randn(2, 2, *shape, generator=generator).requires_grad_() for shape in ((4, 5), (2, 3))]
-    entropy = [t.requires_grad_() for t in _entropy(8, depth, generator)]
+def test_rate_gradients(depth: int, extra: dict[str, Any], generator: torch.Generator) -> None:
+    config = LatentConfig(1, 4, 5, 2, context_size=8, entropy_depth=depth, **extra)
+    grids = [_randn(2, 2, *shape, generator=generator).requires_grad_() for shape in config.grid_shapes()]
+    entropy = [t.requires_grad_() for t in _entropy(config, generator)]
     weight = torch.tensor([[1, 0], [1, 1]], dtype=torch.float64)
 
     def function(*tensors: torch.Tensor) -> torch.Tensor:
-        return latent_bits(tensors[:2], tensors[2:], weight=weight, block_elements=BLOCK)
+        extra = {"coarser_size": config.coarser_size}
+        return latent_bits(tensors[:2], tensors[2:], weight=weight, block_elements=BLOCK, **extra)
 
     assert torch.autograd.gradcheck(function, (*grids, *entropy), fast_mode=True)
 
 
 def test_effective_layers_hold_the_residual(generator: torch.Generator) -> None:
-    entropy = _entropy(8, 1, generator)
-    x = _randn(2, 8, 7, generator=generator)
+    entropy = _entropy(LatentConfig(1, 4, 4, 2, context_size=8, entropy_depth=1, coarser_size=5), generator)
+    x = _randn(2, 13, 7, generator=generator)
     hidden = forward_layers(x, effective_layers(entropy))[1]
-    expected = F.relu(torch.bmm(entropy[0], x) + entropy[1][:, :, None] + x)
+    expected = F.relu(torch.bmm(entropy[0], x) + entropy[1][:, :, None] + x[:, :8])
     torch.testing.assert_close(hidden, expected)
 
 

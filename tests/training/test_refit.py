@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +54,39 @@ def test_slices_share_with_their_like_alone() -> None:
     assert len(set(names)) <= 2
     assert sum(share for share, _ in told) == pytest.approx(1, abs=0.3)
     assert told[-1][1] == choice.bits
+
+
+def scaled_by_the_coarser_grid(seed: int, count: int = 6) -> tuple[np.ndarray, ...]:
+    """Latents that are large where those of the coarser grid are, which are random."""
+    rng = np.random.default_rng(seed)
+    (h, w), (coarse_h, coarse_w) = CONFIG.grid_shapes()
+    coarse = rng.integers(0, 2, (count, coarse_h, coarse_w)) * 6
+    size = coarse.repeat(2, axis=1).repeat(2, axis=2)[:, :h, :w]
+    return tuple(grid.astype(np.int16) for grid in (np.rint(rng.laplace(0, 0.1 + size, (count, h, w))), coarse))
+
+
+def of_two_scales(seed: int, count: int = 6) -> tuple[np.ndarray, ...]:
+    """Noise that is large in one grid and small in the other."""
+    rng = np.random.default_rng(seed)
+    shapes = CONFIG.grid_shapes()
+    return tuple(
+        np.rint(rng.laplace(0, b, (count, *shape))).astype(np.int16) for b, shape in zip((0.3, 40), shapes, strict=True)
+    )
+
+
+@pytest.mark.parametrize(("latents", "depth"), [(scaled_by_the_coarser_grid, 1), (of_two_scales, 0)])
+def test_extras_are_chosen_where_they_tell(latents: Callable[[int], tuple[np.ndarray, ...]], depth: int) -> None:
+    slices = slices_of(latents(1))
+    effort = Effort(200, own=False, contexts=(8,), depths=(depth,), finalists=1)
+    plain = Refit(slices, CONFIG, effort, "cpu", lambda *_: None).run()
+    told: list[float] = []
+    effort = replace(effort, extras=((0, True), (5, True)))
+    choice = Refit(slices, CONFIG, effort, "cpu", lambda share, _: told.append(share)).run()
+    assert choice.bits < 0.97 * plain.bits
+    assert choice.bits == pytest.approx(recounted(choice, slices))
+    assert choice.config.grid_biases
+    assert choice.config.coarser_size == (5 if latents is scaled_by_the_coarser_grid else 0)
+    assert sum(told) == pytest.approx(1, abs=0.4)
 
 
 def test_never_worse_than_what_is_there() -> None:

@@ -184,6 +184,7 @@ def plan_latent(
         config=config,
         space=source.space,
         texts=_with_names(texts or Texts(), source),
+        unit_keys=int(bool(config.synthesis_widths)),  # a field that small networks do without
     )
     fixed = len(pack_container(pack_header(header), [labels_section], bytes(16))) + SLICE_CHECK_BYTES * len(parts)
     further = 0 if shape.networks == NETWORKS[0] else len(parts) - 1  # payloads beside that of the one trained slice

@@ -15,6 +15,7 @@ from rducodec.model import LatentConfig, LatentSlice, QuantizedTensor
 
 Places = Sequence[np.ndarray]  # for each layer int64 (keys, units): places among all values of the stored tensors
 NO_KEYS: Places = ()
+MAX_UNIT_KEYS = 8
 
 
 def key_places(config: LatentConfig, stored: slice, count: int) -> Places:

@@ -25,8 +25,8 @@ from rducodec.entropy.symbols import (
     escape_bits,
 )
 from rducodec.errors import RddFormatError, RddInputError
-from rducodec.model import QuantizedTensor
-from rducodec.units import NO_KEYS, Places, tied
+from rducodec.model import LatentConfig, LatentSlice, QuantizedTensor
+from rducodec.units import MAX_UNIT_KEYS, NO_KEYS, Places, key_places, tied
 
 MAX_FRAC_BITS = 16
 MAX_RAW_BITS = 15
@@ -41,6 +41,7 @@ SMALLEST_RAW_SPREAD, LARGEST_RAW_SPREAD = 1.0, 256.0  # mean magnitudes between 
 SMALL_MAGNITUDES = 1 << 10
 SMALLEST_SPREAD = 1e-2  # below the least Laplace scale
 MAX_VALUE = (1 << 24) - 1  # of a quantised parameter
+UNIT_KEYS_BITS = 16  # of the header field that says how units are sorted
 
 
 def _rows(scale_indices: np.ndarray) -> np.ndarray:
@@ -302,6 +303,32 @@ def information_bits(tensors: Sequence[QuantizedTensor], codes: TensorCodes, key
         steps = offsets.high[of_key][offsets.is_step[of_key]]
         bits[index] += _known_bits(steps, int(scale_index)) + _known_bits(np.array([gap]), SCALE_INDEX_CODE)
     return bits
+
+
+def sorted_bits(slices: Sequence[LatentSlice], config: LatentConfig) -> tuple[int, float]:
+    """By how many keys the units of these slices cost least, and the bits of all their decoder networks then.
+
+    0 keys, and no bits of a header field, where the order of units is of no use. The units are sorted already.
+    """
+    tensors = config.stored_tensors(entropy=False, decoder=True)
+
+    def bits(count: int) -> float:
+        keys, total = key_places(config, tensors, count), 0.0
+        for part in slices:
+            stored = part.tensors()[tensors]
+            total += float(information_bits(stored, best_codes(stored, keys), keys).sum())
+        return total
+
+    best, least = 0, bits(0)
+    for count in range(1, MAX_UNIT_KEYS + 1 if config.synthesis_widths else 1):
+        try:
+            found = bits(count) + UNIT_KEYS_BITS
+        except RddInputError:  # units that are too far apart
+            break
+        if found >= least:
+            break
+        best, least = count, found
+    return best, least
 
 
 def decode_tensors(

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from rducodec.bitstream.container import pack_container
-from rducodec.bitstream.header import MAX_UNIT_KEYS, Header, LevelConfig, RawConfig, Texts, ValueSpace, pack_header
+from rducodec.bitstream.header import Header, LevelConfig, RawConfig, Texts, ValueSpace, pack_header
 from rducodec.bitstream.limits import Limits
 from rducodec.bitstream.sharing import first_equal
 from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
@@ -23,10 +23,9 @@ from rducodec.raw import encode_raw
 from rducodec.reader import Dataset
 from rducodec.synthesis import synthesize
 from rducodec.units import key_places, sorted_units
-from rducodec.weights import best_codes, encode_tensors, information_bits
+from rducodec.weights import encode_tensors, sorted_bits
 
 MAX_GROUP_SAMPLES = 512  # samples of slices that are coded side by side
-UNIT_KEYS_BITS = 16  # of the header field that says how units are sorted
 
 
 def _check_latent_slices(slices: Sequence[LatentSlice], config: LatentConfig) -> None:
@@ -56,25 +55,7 @@ def network_owners(slices: Sequence[LatentSlice]) -> tuple[tuple[int, ...], tupl
 
 def _unit_keys(slices: Sequence[LatentSlice], config: LatentConfig) -> int:
     """By how many keys the sorted units of these slices cost least, 0 where their order is of no use."""
-    tensors = config.stored_tensors(entropy=False, decoder=True)
-
-    def bits(count: int) -> float:
-        keys, total = key_places(config, tensors, count), 0.0
-        for part in slices:
-            stored = part.tensors()[tensors]
-            total += float(information_bits(stored, best_codes(stored, keys), keys).sum())
-        return total
-
-    best, least = 0, bits(0) - UNIT_KEYS_BITS
-    for count in range(1, MAX_UNIT_KEYS + 1 if config.synthesis_widths else 1):
-        try:
-            found = bits(count)
-        except RddInputError:  # units that are too far apart
-            break
-        if found >= least:
-            break
-        best, least = count, found
-    return best
+    return sorted_bits(slices, config)[0]
 
 
 def _latent_payloads(

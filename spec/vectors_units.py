@@ -17,7 +17,7 @@ from rducodec.entropy.plain_coder import Encoder
 from rducodec.entropy.range_coder import RangeEncoder
 from rducodec.entropy.symbols import encode_offsets
 from rducodec.synthesis import synthesize
-from rducodec.units import key_places, sorted_units
+from rducodec.units import MAX_UNIT_KEYS, key_places, sorted_units
 from rducodec.weights import encode_tensors
 from spec.vector_tools import (
     CORRUPT,
@@ -73,7 +73,7 @@ def valid_units() -> Iterator[Vector]:
     yield "units-one-key", sorted_file([part], config, 1)
     yield "units-two-keys", sorted_file([coarse(part, 2)], config, 2)
     yield "units-that-tie", sorted_file([coarse(part, 1), coarse(random_slice(config, 1, rng), 0)], config, 3)
-    yield "units-more-keys-than-weights", sorted_file([coarse(part, 1)], config, headers.MAX_UNIT_KEYS)
+    yield "units-more-keys-than-weights", sorted_file([coarse(part, 1)], config, MAX_UNIT_KEYS)
     yield "units-raw-bits", sorted_file([wide_steps(part)], config, 2)
     for name, fields, keys in (
         ("one-unit", {"synthesis_widths": (1,)}, 2),

@@ -20,6 +20,7 @@ from rducodec.bitstream.sharing import pack_owners, unpack_owners
 from rducodec.errors import RddFormatError, RddInputError, RddVersionError
 from rducodec.labels import MAX_CLASSES, run_lengths
 from rducodec.model import LatentConfig
+from rducodec.units import MAX_UNIT_KEYS
 
 PROFILE, NUM_CLASSES, SHAPE, SLICE_SIZES, SECTION_BYTES, PARAMETERS, SPACE = range(0, 14, 2)
 ENTROPY_SHARING, DECODER_SHARING = 16, 18
@@ -37,7 +38,6 @@ MAX_CONTEXT_SIZE = 255  # other sizes up to this are for later versions
 MAX_DEPTH = 4
 MAX_WIDTHS = 8
 MAX_WIDTH = (1 << 16) - 1
-MAX_UNIT_KEYS = 8
 ACT_FRAC_BITS = (6, 12)
 ACT_BITS = (6, 20)
 SAMPLE_FRAC_BITS = (0, 16)

@@ -89,7 +89,7 @@ class CompensatedSearch:
                 for units in self._units
             ]
         )  # (gains, tensors, steps)
-        self._dampings: dict[float, list[_Group]] = {}
+        self._starts: list[_Start] | None = None  # that led to few bits
         pixels = config.height * config.width
         self._latents = part.some_latents(max(1, TRIAL_PIXELS // pixels))
         self._reference = render(self._latents, self._networks, config)
@@ -112,10 +112,15 @@ class CompensatedSearch:
         parts = (self._of(best.values, index).astype(np.int32) for index in range(len(self._networks)))
         return tuple(QuantizedTensor(part, int(f)) for part, f in zip(parts, best.steps, strict=True))
 
+    def _all_factors(self) -> Iterator[list[_Group]]:
+        """Of every damping under which there are any."""
+        for damping in DAMPINGS:
+            try:
+                yield self._factors(damping)
+            except np.linalg.LinAlgError:  # parameters without any curvature, or beyond what floats tell apart
+                continue
+
     def _factors(self, damping: float) -> list[_Group]:
-        """Raises LinAlgError for parameters without any curvature, or beyond what floats tell apart."""
-        if damping in self._dampings:
-            return self._dampings[damping]
         mean = float(np.mean(np.concatenate([np.diag(matrix) for _, matrix in self._curvatures])))
         factors = []
         for index, matrix in self._curvatures:
@@ -125,28 +130,28 @@ class CompensatedSearch:
             lower = np.linalg.cholesky(damped)
             diagonal = np.diag(lower)
             factors.append(_Group(index[order], diagonal**2, np.ascontiguousarray((lower / diagonal).T)))
-        self._dampings[damping] = factors
         return factors
 
     def _best(self, max_mse: float) -> _Trial | None:
-        """The cheapest trial with an error of at most `max_mse`."""
-        plain = []
-        for damping in DAMPINGS:
-            try:
-                trial = self._by_budget(_Start(0, self._factors(damping)), max_mse)
-            except np.linalg.LinAlgError:
-                continue
-            if trial is not None:
-                plain.append(trial)
-        trials = sorted(plain, key=lambda trial: trial.bits)
-        for damped in trials[:USED_DAMPINGS]:
-            for gain in range(1, len(self._units)):
-                trial = self._by_budget(_Start(gain, damped.start.groups), max_mse)
-                if trial is not None:
-                    plain.append(trial)
-        finalists = sorted(plain, key=lambda trial: trial.bits)[:FINALISTS]
-        finals = [self._by_price(self._by_tensor(trial, max_mse), max_mse) for trial in finalists]
+        """The cheapest trial with an error of at most `max_mse`.
+
+        Gains and dampings are chosen once: limits that come later are nearly the same.
+        """
+        if self._starts is None:
+            trials = self._cheapest([_Start(0, groups) for groups in self._all_factors()], max_mse)
+            gains = range(1, len(self._units))
+            others = [_Start(gain, trial.start.groups) for trial in trials[:USED_DAMPINGS] for gain in gains]
+            trials = sorted(trials + self._cheapest(others, max_mse), key=lambda trial: trial.bits)[:FINALISTS]
+            self._starts = [trial.start for trial in trials]
+        else:
+            trials = self._cheapest(self._starts, max_mse)
+        finals = [self._by_price(self._by_tensor(trial, max_mse), max_mse) for trial in trials]
         return min(finals, key=lambda trial: trial.bits, default=None)
+
+    def _cheapest(self, starts: Sequence[_Start], max_mse: float) -> list[_Trial]:
+        """The cheapest steps within the limit for each of these that has any, the cheapest of all first."""
+        trials = [trial for start in starts if (trial := self._by_budget(start, max_mse)) is not None]
+        return sorted(trials, key=lambda trial: trial.bits)
 
     def _predicted(self, start: _Start) -> np.ndarray:
         """Error (tensors, steps) that each step of each tensor leaves, if what is left is spread evenly over a step."""

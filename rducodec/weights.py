@@ -366,7 +366,7 @@ def decode_tensors(
 def _climbed(values: np.ndarray, is_step: np.ndarray) -> np.ndarray:
     """Values of a key of all units, from values where they are no steps and the numbers of steps elsewhere.
 
-    Below 2**22 * 2**16 units * 2, far from the limits of 64 bits.
+    A step is below 2**25, there are below 2**16 units and 15 raw bits: far from the limits of 64 bits.
     """
     begins = np.maximum.accumulate(np.where(is_step, 0, np.arange(len(values))))
     heights = np.cumsum(np.where(is_step, _step(values), 0))

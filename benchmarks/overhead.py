@@ -42,8 +42,9 @@ def compare(path: str) -> list[dict[str, float]]:
         own = dataset.stored_tensors(entry)
         network_bits = 0
         if part.tensors()[own]:
-            codes = decode_codes(RangeDecoder(payload), config.tensor_shapes()[own])
-            network_bits = math.floor(information_bits(part.tensors()[own], codes).sum())
+            keys = dataset.key_places(entry)
+            codes = decode_codes(RangeDecoder(payload), config.tensor_shapes()[own], keys)
+            network_bits = math.floor(information_bits(part.tensors()[own], codes, keys).sum())
         stored = 8 * (entry.num_bytes - SLICE_CHECK_BYTES) - network_bits
         estimate = shannon_bits(part, config)
         rows.append(

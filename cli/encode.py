@@ -52,6 +52,7 @@ _LATENT_ONLY = (
     "checkpoint",
 )
 _RAW_ONLY = ("bits",)
+_OF_POOLS = ("move_latents",)
 _NOT_OF_POOLS = ("profile", "bits", "divisor", "spc", "slice_size", "keep_order", *(set(_LATENT_ONLY) - {"max_mse"}))
 _OF_LAYOUTS = ("layout", "experiment", "factor", "size", "w0", "hard_labels", "temperature")
 _OF_SOFT_LABELS = ("label_error", "label_bits", "label_top")
@@ -119,7 +120,7 @@ def _latent_file(source: SourceSet, settings: dict[str, Any], texts: Texts) -> b
 
 def _pool_file(pool: Pool, settings: dict[str, Any], texts: Texts) -> tuple[bytes, float]:
     """Quantise and pack a published checkpoint, with progress; and its mean squared error."""
-    fields = {name: settings[name] for name in ("max_mse", "num_classes") if settings[name] is not None}
+    fields = {name: settings[name] for name in ("max_mse", "num_classes", *_OF_POOLS) if settings[name] is not None}
     if settings["space"] is not None:
         fields["space"] = parse_space(settings["space"])
     with progress("choosing steps", len(pool.slices)) as advance:
@@ -174,6 +175,7 @@ def _pool_file(pool: Pool, settings: dict[str, Any], texts: Texts) -> tuple[byte
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Training steps.  [default: 1500]")
 @click.option("--lmbda", type=float, metavar="X", help="Weight of bits against squared error.  [default: 0.001]")
 @click.option("--max-mse", type=float, metavar="X", help="What coarser network weights may add.  [default: 5e-06]")
+@click.option("--move-latents", is_flag=True, help="Latents of a checkpoint may change, too, where that saves more.")
 @click.option("--target-bpc", type=float, metavar="KB", help="Size of a class to reach, in kB of 1024 bytes.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of all randomness.  [default: 0]")
 @click.option("--device", metavar="NAME", help="A torch device: cpu, cuda, ...  [default: cpu]")
@@ -194,7 +196,8 @@ def encode(source: str, out: str, as_json: bool, **settings: Any) -> None:
     `images`, `x`) and `labels` (or `y`). Files that the authors of a method left are read as they are, a folder of
     them or the file of the images: --layout lists what is known, and is needed only where it cannot be detected. Or a
     published checkpoint (.pt) of rate-utility optimisation: its latents are kept as they are, and its networks become
-    integers that change the samples by at most --max-mse, 0 for the finest steps.
+    integers that change the samples by at most --max-mse, 0 for the finest steps. With --move-latents, single latents
+    may become cheaper ones within the same limit; that pays from about 1e-4 on.
 
     Labels (or `soft_labels` beside them) of a row of probabilities each are soft labels; they are kept as integers of
     one sum, no probability changed by more than --label-error. Logits need a --temperature, which is known for DATM.
@@ -215,6 +218,7 @@ def encode(source: str, out: str, as_json: bool, **settings: Any) -> None:
         write_file(out, data, inputs=[source])
         _report(out, pool.num_samples, rducodec.bpc(data), mse, "the float networks", as_json=as_json)
         return
+    options.refuse_given(_OF_POOLS, "without a published checkpoint")
     names = _class_names(settings)
     space = None if settings["space"] is None else parse_space(settings["space"])
     said = {name: settings[name] for name in ("divisor", "num_classes", *_OF_LAYOUTS)}

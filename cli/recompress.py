@@ -79,7 +79,7 @@ def _print(out: str, result: Recompression) -> None:
     "--max-mse",
     type=click.FloatRange(0),
     metavar="X",
-    help="Let samples change by so much in each slice, for coarser decoder networks.  [default: not at all]",
+    help="Let samples change by so much in each slice: coarser networks, moved latents.  [default: not at all]",
 )
 @click.option("--device", metavar="NAME", default="cpu", show_default=True, help="A torch device: cpu, cuda, ...")
 @options.limits
@@ -93,6 +93,9 @@ def recompress_command(
     cheapest, and shared by slices and classes where that saves more than it costs. A file of the raw profile is coded
     by all its methods again. The new file is decoded and has the sample digest of FILE; where nothing smaller is found,
     OUT.rdd is a copy of FILE.
+
+    With --max-mse, decoder networks get coarser steps and single latents move to cheaper neighbours, whichever saves
+    more for the error it adds. The error is measured; no slice has more.
     """
     check_target(out, inputs=[file])
     saved = [0]

@@ -187,6 +187,7 @@ def plan_latent(
         config=config,
         space=source.space,
         texts=_with_names(texts or Texts(), source),
+        unit_keys=int(bool(config.synthesis_widths)),  # a field that small networks do without
     )
     fixed = len(pack_container(pack_header(header), [labels_section], bytes(16))) + SLICE_CHECK_BYTES * len(parts)
     further = 0 if shape.networks == NETWORKS[0] else len(parts) - 1  # payloads beside that of the one trained slice
@@ -242,6 +243,7 @@ def encode_pool(
     pool: Pool,
     *,
     max_mse: float = DEFAULT_MAX_MSE,
+    move_latents: bool = False,
     num_classes: int | None = None,
     space: ValueSpace | None = None,
     texts: Texts | None = None,
@@ -249,12 +251,13 @@ def encode_pool(
 ) -> tuple[bytes, float]:
     """The file of a published checkpoint, and the mean squared error of its samples to those of the float networks.
 
-    The latents are those of the checkpoint. The networks are quantised so that the error of no slice is above
-    `max_mse`; 0 keeps the finest steps. `space` of None means pixels, which is what pools hold. `progress` is told
-    numbers that add up to the number of slices, from any thread. Raises RddInputError.
+    The latents are those of the checkpoint, or some of them others with `move_latents`, where that saves more bytes.
+    The networks are quantised so that the error of no slice is above `max_mse`; 0 keeps the finest steps. `space` of
+    None means pixels, which is what pools hold. `progress` is told numbers that add up to the number of slices, from
+    any thread. Raises RddInputError.
     """
     labels = pool.labels(num_classes)
-    slices = quantize(pool.slices, pool.config, max_mse=max_mse, progress=progress)
+    slices = quantize(pool.slices, pool.config, max_mse=max_mse, move_latents=move_latents, progress=progress)
     data = pack_latent(slices, labels, pool.config, space=space or SPACE, texts=texts)
     pairs = zip(slices, pool.slices, strict=True)
     errors = [part.num_samples * squared_error(part, source, pool.config) for part, source in pairs]

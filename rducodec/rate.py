@@ -126,8 +126,9 @@ def _information(dataset: Dataset, config: LatentConfig, threads: int | None, pr
         stored = dataset.stored_tensors(entry)  # a network that is shared counts where it is stored
         bits = np.zeros(len(shapes))
         if shapes[stored]:
-            codes = decode_codes(RangeDecoder(dataset.payload(entry)), shapes[stored])
-            bits[stored] = information_bits(part.tensors()[stored], codes)
+            keys = dataset.key_places(entry)
+            codes = decode_codes(RangeDecoder(dataset.payload(entry)), shapes[stored], keys)
+            bits[stored] = information_bits(part.tensors()[stored], codes, keys)
         entropy.append(float(bits[:cut].sum()))
         decoder.append(float(bits[cut:].sum()))
     networks = math.fsum(entropy) + math.fsum(decoder)

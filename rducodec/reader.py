@@ -25,6 +25,7 @@ from rducodec.model import UPSAMPLING_SIZE, LatentConfig, LatentSlice, Quantized
 from rducodec.parallel import map_threads
 from rducodec.raw import coded_work, decode_raw
 from rducodec.synthesis import synthesize
+from rducodec.units import Places, key_places
 from rducodec.weights import decode_tensors
 
 MAX_GROUP_SAMPLES = 512  # samples of slices that are decoded side by side, one wavefront for all
@@ -240,6 +241,15 @@ class Dataset:
         entropy, decoder = self.header.owners(entry.index)
         return self.config.stored_tensors(entropy=entropy == entry.index, decoder=decoder == entry.index)
 
+    def key_places(self, entry: SliceEntry) -> Places:
+        """Where the keys of sorted units are among the values of the tensors that a slice stores.
+
+        Raises TypeError for a file of the raw profile.
+        """
+        stored = self.stored_tensors(entry)
+        assert isinstance(self.config, LatentConfig)
+        return key_places(self.config, stored, self.header.unit_keys)
+
     def _selected(self, classes: Iterable[int] | None) -> list[SliceEntry]:
         if classes is None:
             return list(self.slices)
@@ -290,7 +300,8 @@ class Dataset:
             entry = self.slices[owner]
             try:
                 decoder = RangeDecoder(self._section(entry)[1])
-                stored = decode_tensors(decoder, config.tensor_shapes()[self.stored_tensors(entry)])
+                shapes = config.tensor_shapes()[self.stored_tensors(entry)]
+                stored = decode_tensors(decoder, shapes, self.key_places(entry))
             except RddFormatError as error:
                 raise RddFormatError(f"slice {owner} at byte {entry.offset_bytes}: {error}") from error
             shared[owner] = self._split(entry, stored, config)
@@ -342,7 +353,7 @@ class Dataset:
         try:
             for entry in entries:
                 decoders.append(new_decoder(self._section(entry)[1]))
-                stored = decode_tensors(decoders[-1], shapes[self.stored_tensors(entry)])
+                stored = decode_tensors(decoders[-1], shapes[self.stored_tensors(entry)], self.key_places(entry))
                 tensors.append(self._complete(entry, stored, config, shared))
             grids = decode_latents(decoders, [part[:cut] for part in tensors], first.num_samples, config)
             for each in decoders:

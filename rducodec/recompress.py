@@ -16,7 +16,8 @@ from rducodec.effort import DEFAULT_EFFORT, Effort, effort_of
 from rducodec.errors import RddDigestError, RddInputError, RddVersionError
 from rducodec.model import LatentConfig, LatentSlice
 from rducodec.parallel import map_threads
-from rducodec.quantization import FloatSlice, quantize
+from rducodec.quantization import FloatSlice, coded_bits, quantize
+from rducodec.quantization.moves import LatentMoves
 from rducodec.quantization.sharing import Choice, existing_choice
 from rducodec.rate import Rate, bpc
 from rducodec.reader import Dataset, read
@@ -74,8 +75,9 @@ def recompress(
 
     The latents and decoder networks of the latent profile stay as they are, entropy networks and their sharing are
     chosen anew (`rducodec.effort` has the table); slices of the raw profile are coded by all methods. The new file is
-    decoded, and has the sample digest of the old one. With `max_mse`, decoder networks get coarser steps, and in no
-    slice is the mean squared error between old and new samples above it; decoder networks that slices share stay.
+    decoded, and has the sample digest of the old one. With `max_mse`, decoder networks get coarser steps and latents
+    move to cheaper neighbours, whichever saves more for its error, and in no slice is the mean squared error between
+    old and new samples above it; decoder networks that slices share stay.
     `device` is one of torch. Header keys that this version does not know are left out. Raises RddInputError,
     RddVersionError where torch is missing (from effort 2 on), and what `read` and `Dataset.stored_samples` raise.
     """
@@ -128,7 +130,7 @@ def _latent(
     slices = [replace(part, entropy=network) for part, network in zip(old, choice.networks, strict=True)]
     mse = 0.0
     if max_mse is not None and max_mse != 0:
-        slices, mse = _coarser(old, slices, config, choice.config, max_mse)
+        slices, mse = _within_limit(old, slices, config, choice.config, max_mse)
     packed = pack_latent(slices, dataset.label_set, choice.config, space=header.space, texts=header.texts)
     result, again = _result(dataset, before, packed, mse, limits)
     if not isinstance(again.config, LatentConfig):
@@ -171,34 +173,53 @@ def _stored_networks(dataset: Dataset) -> Networks:
     return Networks(len(dataset.slices), len(set(entropy)), len(set(decoder)))
 
 
-def _coarser(
+def _within_limit(
     old: Sequence[LatentSlice],
     slices: Sequence[LatentSlice],
     config: LatentConfig,
     new_config: LatentConfig,
     max_mse: float,
 ) -> tuple[list[LatentSlice], float]:
-    """Slices with decoder networks of few bits, and the mean squared error of all samples.
+    """Slices with decoder networks and latents of few bits, and the mean squared error of all samples.
 
-    A slice keeps its decoder networks where coarser ones leave its samples more than `max_mse` away. Networks that
-    slices share are quantised for each of them, and would no longer be equal: they stay.
+    Networks that slices share are quantised for each of them, and would no longer be equal: they stay, and only latents
+    move.
     """
-    references = map_threads(lambda part: _samples(part, config), old, None)
     keys = [tuple(tensor.values.tobytes() for tensor in (part.upsampling, *part.synthesis)) for part in old]
-    result, total, count = [], 0.0, 0
-    for part, reference, key in zip(slices, references, keys, strict=True):
-        best, error = part, 0.0
-        if keys.count(key) == 1:
-            best, error = _coarser_slice(part, new_config, reference, max_mse)
-        result.append(best)
-        total += error * part.num_samples
-        count += part.num_samples
-    return result, total / count
+
+    def run(item: tuple[LatentSlice, LatentSlice, bool]) -> tuple[LatentSlice, float]:
+        before, part, is_shared = item
+        reference = _samples(before, config)
+        trials = [(part, 0.0), _moved(part, new_config, reference, max_mse)]
+        if not is_shared:
+            trials.append(_coarser(part, new_config, reference, max_mse))
+        return min(trials, key=lambda trial: coded_bits(trial[0], new_config))
+
+    shared = [keys.count(key) > 1 for key in keys]
+    found = map_threads(run, list(zip(old, slices, shared, strict=True)), None)
+    total = sum(error * part.num_samples for part, error in found)
+    return [part for part, _ in found], total / sum(part.num_samples for part in slices)
 
 
-def _coarser_slice(
+def _moved(part: LatentSlice, config: LatentConfig, reference: np.ndarray, max_mse: float) -> tuple[LatentSlice, float]:
+    """The slice with latents that moved, under the same networks, and its mean squared error; the error is measured."""
+    networks = [tensor.dequantize() for tensor in (part.upsampling, *part.synthesis)]
+    search = LatentMoves(part.latents, part.entropy, networks, config, reference)
+    for state in reversed(list(search.path(max_mse))):
+        trial = replace(part, latents=state.latents)
+        error = _distance(trial, config, reference)
+        if error <= max_mse:
+            return trial, error
+    return part, 0.0
+
+
+def _coarser(
     part: LatentSlice, config: LatentConfig, reference: np.ndarray, max_mse: float
 ) -> tuple[LatentSlice, float]:
+    """The slice with coarser decoder networks, and latents that moved where that saves more; the error is measured.
+
+    The slice as it is where coarser networks leave its samples too far away.
+    """
     real = FloatSlice(
         part.latents,
         tuple(tensor.dequantize() for tensor in part.entropy),
@@ -208,15 +229,18 @@ def _coarser_slice(
     limit = max_mse
     for _ in range(MAX_TRIALS):
         try:
-            (coarse,) = quantize([real], config, max_mse=limit)
+            (trial,) = quantize([real], config, max_mse=limit, move_latents=True, entropy=[part.entropy], threads=1)
         except RddInputError:  # even the finest steps are too far away
             break
-        trial = replace(part, upsampling=coarse.upsampling, synthesis=coarse.synthesis)
-        error = float(np.square(_samples(trial, config) - reference).mean())
+        error = _distance(trial, config, reference)
         if error <= max_mse:
             return trial, error
         limit *= MARGIN * max_mse / error
     return part, 0.0
+
+
+def _distance(part: LatentSlice, config: LatentConfig, reference: np.ndarray) -> float:
+    return float(np.square(_samples(part, config) - reference).mean())
 
 
 def _samples(part: LatentSlice, config: LatentConfig) -> np.ndarray:

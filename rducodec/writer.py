@@ -22,7 +22,8 @@ from rducodec.parallel import map_threads
 from rducodec.raw import encode_raw
 from rducodec.reader import Dataset
 from rducodec.synthesis import synthesize
-from rducodec.weights import encode_tensors
+from rducodec.units import key_places, sorted_units
+from rducodec.weights import encode_tensors, sorted_bits
 
 MAX_GROUP_SAMPLES = 512  # samples of slices that are coded side by side
 
@@ -52,7 +53,14 @@ def network_owners(slices: Sequence[LatentSlice]) -> tuple[tuple[int, ...], tupl
     )
 
 
-def _latent_payloads(slices: Sequence[LatentSlice], config: LatentConfig, stored: Sequence[slice]) -> list[bytes]:
+def _unit_keys(slices: Sequence[LatentSlice], config: LatentConfig) -> int:
+    """By how many keys the sorted units of these slices cost least, 0 where their order is of no use."""
+    return sorted_bits(slices, config)[0]
+
+
+def _latent_payloads(
+    slices: Sequence[LatentSlice], config: LatentConfig, stored: Sequence[slice], unit_keys: int
+) -> list[bytes]:
     """Range-coded bytes of every slice; neighbours with the same number of samples are coded together.
 
     `stored`: which of its tensors each slice stores.
@@ -66,7 +74,7 @@ def _latent_payloads(slices: Sequence[LatentSlice], config: LatentConfig, stored
             parts = [part for part, _ in same[begin : begin + step]]
             encoders = [RangeEncoder() for _ in parts]
             for encoder, (part, own) in zip(encoders, same[begin : begin + step], strict=True):
-                encode_tensors(encoder, part.tensors()[own])
+                encode_tensors(encoder, part.tensors()[own], key_places(config, own, unit_keys))
             encode_latents(encoders, [part.entropy for part in parts], [part.latents for part in parts], config)
             payloads += [encoder.finish() for encoder in encoders]
     return payloads
@@ -81,6 +89,7 @@ def _assemble(
     space: ValueSpace | None,
     texts: Texts,
     owners: tuple[tuple[int, ...], tuple[int, ...]] = ((), ()),
+    unit_keys: int = 0,
 ) -> bytes:
     digests = [slice_digest(part) for part in samples]
     sections = [digest[:SLICE_CHECK_BYTES] + data for digest, data in zip(digests, payloads, strict=True)]
@@ -96,6 +105,7 @@ def _assemble(
         texts=texts,
         entropy_owners=owners[0],
         decoder_owners=owners[1],
+        unit_keys=unit_keys,
     )
     digest = dataset_digest(digests, labels.sequence(), label_digest(labels))
     return pack_container(pack_header(header), [labels_section, *sections], digest)
@@ -128,23 +138,30 @@ def pack_latent(
     """The file of the latent profile for slices in class order.
 
     The slices tile the classes: those of class 0 first, each within one class. A network that equals the one of an
-    earlier slice is stored once: the entropy network by itself, upsampling and synthesis together. Raises RddInputError
-    for what the format cannot hold.
+    earlier slice is stored once: the entropy network by itself, upsampling and synthesis together. Hidden units of the
+    synthesis change places where that saves bytes; the samples do not depend on it. Raises RddInputError for what the
+    format cannot hold.
     """
     check_soft_labels(labels)
     _check_latent_slices(slices, config)
-    owners = network_owners(slices)
+    in_order = [sorted_units(part) for part in slices]
+    owners = network_owners(in_order)
+    unit_keys = _unit_keys([part for index, part in enumerate(in_order) if owners[1][index] == index], config)
+    if unit_keys:
+        slices = in_order
+    else:
+        owners = network_owners(slices)
     stored = [
         config.stored_tensors(entropy=entropy == index, decoder=decoder == index)
         for index, (entropy, decoder) in enumerate(zip(*owners, strict=True))
     ]
     try:
-        payloads = _latent_payloads(slices, config, stored)
+        payloads = _latent_payloads(slices, config, stored, unit_keys)
         samples = map_threads(lambda part: synthesize(part, config), slices, None)
     except RddFormatError as error:  # networks that no reader may compute
         raise RddInputError(f"cannot be written: {error}") from error
     shape = (config.channels, config.height, config.width)
-    data = _assemble(config, shape, labels, samples, payloads, space, texts or Texts(), owners)
+    data = _assemble(config, shape, labels, samples, payloads, space, texts or Texts(), owners, unit_keys)
     dataset = _written(data)
     _check_soft_labels(dataset, labels)
     decoded = dataset.latent_slices()

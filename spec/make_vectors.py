@@ -29,6 +29,7 @@ from spec.vectors_invalid import invalid
 from spec.vectors_labels import invalid_soft_labels, valid_soft_labels
 from spec.vectors_pixels import invalid_pixels, valid_pixels
 from spec.vectors_sharing import invalid_sharing, valid_sharing
+from spec.vectors_units import invalid_units, valid_units
 from spec.vectors_valid import CONSTANT, valid, worked_example
 
 __all__ = ["counts", "latent_file", "random_slice", "resealed", "tiny_config"]  # what tests and benchmarks use
@@ -183,11 +184,12 @@ def write_vectors(kind: str, vectors: Iterable[tuple[str, bytes, dict[str, Any]]
 
 def main() -> None:
     """Write everything."""
-    good = dict(chain(valid(), valid_soft_labels(), valid_pixels(), valid_sharing(), valid_inputs()))
+    makers = (valid, valid_soft_labels, valid_pixels, valid_sharing, valid_units, valid_inputs)
+    good = dict(chain.from_iterable(make() for make in makers))
     for name, data in good.items():
         check_variety(name, data)
     write_vectors("valid", ((name, data, expectation(data)) for name, data in good.items()), indent=1)
-    groups = (invalid, invalid_soft_labels, invalid_pixels, invalid_sharing, invalid_inputs)
+    groups = (invalid, invalid_soft_labels, invalid_pixels, invalid_sharing, invalid_units, invalid_inputs)
     refused = chain.from_iterable(group(good) for group in groups)
     bad = ((name, data, {"error": error, "message": message}) for name, data, error, message in refused)
     write_vectors("invalid", bad, indent=None)

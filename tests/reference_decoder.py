@@ -11,6 +11,7 @@ import math
 import struct
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Sequence
 from csv import DictReader
 from dataclasses import dataclass, field
 from functools import cache
@@ -88,6 +89,7 @@ class Header:
     decoder_sharing: list[int]
     coarser_size: int  # section 6.6
     grid_biases: int
+    unit_keys: int  # 0 without the key
 
 
 @dataclass
@@ -302,6 +304,14 @@ def read_inputs(fields: dict[int, Any]) -> tuple[int, int]:
     return coarser_size, grid_biases
 
 
+def read_unit_keys(fields: dict[int, Any]) -> int:
+    """Section 6: the header key 22."""
+    if 22 not in fields:
+        return 0
+    require(fields[0] == 0 and len(fields[10][3]) > 0, "unit_keys without hidden layers")
+    return integer(fields[22], 1, 8)
+
+
 def read_map(data: bytes) -> dict[int, Any]:
     """Section 6: the canonical form, then the critical keys."""
     try:
@@ -312,7 +322,7 @@ def read_map(data: bytes) -> dict[int, Any]:
     require(isinstance(fields, dict) and canonical == data, "MessagePack: not a map, or not canonical")
     check_content(fields)
     require(all(type(key) is int and key >= 0 for key in fields), "keys of the header")
-    if not {key for key in fields if key % 2 == 0} <= {0, 2, 4, 6, 8, 10, 12, 16, 18, 24}:
+    if not {key for key in fields if key % 2 == 0} <= {0, 2, 4, 6, 8, 10, 12, 16, 18, 22, 24}:
         raise Unsupported("critical key")
     return fields
 
@@ -359,6 +369,7 @@ def read_header(fields: dict[int, Any]) -> Header:
         decoder_sharing=read_sharing(fields, 18, len(section_bytes) - 1),
         coarser_size=coarser_size,
         grid_biases=grid_biases,
+        unit_keys=read_unit_keys(fields),
     )
 
 
@@ -652,8 +663,10 @@ def tensor_shapes(header: Header) -> list[tuple[int, ...]]:
     return shapes + [(c, c, 3, 3), (c,)] * 2
 
 
-def read_tensors(coder: RangeDecoder, shapes: list[tuple[int, ...]]) -> list[Tensor]:
-    """Section 11.1: the tensors that a slice stores."""
+def read_tensors(
+    coder: RangeDecoder, shapes: list[tuple[int, ...]], hidden: Sequence[int] = (), K: int = 0
+) -> list[Tensor]:
+    """Section 11.1: the tensors that a slice stores; `hidden` are the weights of layers that are sorted by K keys."""
     T = len(shapes)
 
     def undo_differences(differences: list[int], first: int, high: int) -> list[int]:
@@ -671,13 +684,62 @@ def read_tensors(coder: RangeDecoder, shapes: list[tuple[int, ...]]) -> list[Ten
     raw_bits = coder.batch([32 * 62 + 16] * T)
     require(all(0 <= bits <= 15 for bits in raw_bits), "raw_bits")
     sizes = [math.prod(shape) for shape in shapes]
-    high = iter(coder.batch([32 * i + 16 for i, size in zip(scale_index, sizes, strict=True) for _ in range(size)]))
+    rows = [[32 * i + 16] * size for i, size in zip(scale_index, sizes, strict=True)]
+    high: list[list[int | None]] = [[None] * size for size in sizes]
+    keys = places_of_keys(shapes, hidden, K)
+    steps = read_keys(coder, keys, rows, high)
+    is_key = {place for layer in keys for places in layer for place in places}
+    others = [(t, n) for t in range(T) for n in range(sizes[t]) if (t, n) not in is_key]
+    for (t, n), value in zip(others, coder.batch([rows[t][n] for t, n in others]), strict=True):
+        high[t][n] = value
     tensors = []
-    for shape, e, bits, size in zip(shapes, frac_bits, raw_bits, sizes, strict=True):
-        q = [(next(high) << bits) + coder.bits(bits) - ((1 << bits) >> 1) for _ in range(size)]
-        require(all(abs(value) < 1 << 24 for value in q), "parameter")
+    for shape, e, bits, numbers in zip(shapes, frac_bits, raw_bits, high, strict=True):
+        q = [0 if h is None else (h << bits) + coder.bits(bits) - ((1 << bits) >> 1) for h in numbers]
         tensors.append(Tensor(shape, e, q))
+    for layer in keys:
+        for places in layer:
+            for (t, n), (before, m) in zip(places[1:], places, strict=False):
+                if (t, n) in steps:
+                    tensors[t].q[n] = tensors[before].q[m] + steps[t, n]
+    require(all(abs(value) < 1 << 24 for tensor in tensors for value in tensor.q), "parameter")
     return tensors
+
+
+def places_of_keys(shapes: list[tuple[int, ...]], hidden: Sequence[int], K: int) -> list[list[list[tuple[int, int]]]]:
+    """Section 11.1: for each sorted layer and key, the (tensor, value) of each unit."""
+    result = []
+    for t in hidden:
+        A, d = shapes[t]
+        keys = [[(t + 1, o) for o in range(A)]] + [[(t, o * d + j) for o in range(A)] for j in range(d)]
+        result.append(keys[:K])
+    return result
+
+
+def read_keys(
+    coder: RangeDecoder,
+    keys: list[list[list[tuple[int, int]]]],
+    rows: list[list[int]],
+    high: list[list[int | None]],
+) -> dict[tuple[int, int], int]:
+    """Section 11.1, sorted units: `high` of keys that are not tied; d for those that are, by their places."""
+    gap_index, gap_indices = 74, []
+    for difference in coder.batch([32 * 114 + 16] * sum(len(layer) for layer in keys)):
+        gap_index += difference
+        require(0 <= gap_index <= 154, "gap_index")
+        gap_indices.append(gap_index)
+    following, steps = iter(gap_indices), {}
+    for layer in keys:
+        tied = [o > 0 for o in range(len(layer[0]))]
+        for places in layer:
+            i = next(following)
+            r = [32 * i + 16 if is_tied else rows[t][n] for is_tied, (t, n) in zip(tied, places, strict=True)]
+            for o, (v, (t, n)) in enumerate(zip(coder.batch(r), places, strict=True)):
+                if not tied[o]:
+                    high[t][n] = v
+                    continue
+                steps[t, n] = 2 * v - 1 if v > 0 else -2 * v
+                tied[o] = steps[t, n] == 0
+    return steps
 
 
 def grid_sizes(header: Header) -> list[tuple[int, int]]:
@@ -860,7 +922,10 @@ def decode_latent_slice(data: bytes, header: Header, number: int, stored: Networ
     L = sum(h * w for h, w in grid_sizes(header))
     require(15 * (Q + n * L) <= (8 * P + 64) << 15, "more parameters and latents than the payload can hold")
     coder = RangeDecoder(data[4:])
-    tensors = read_tensors(coder, entropy_shapes + decoder_shapes)
+    hidden: list[int] = []
+    if decoder_shapes and header.unit_keys:
+        hidden = [len(entropy_shapes) + 1 + 2 * layer for layer in range(len(header.parameters[3]))]
+    tensors = read_tensors(coder, entropy_shapes + decoder_shapes, hidden, header.unit_keys)
     if entropy_back == 0:
         stored.entropy.append(tensors[:cut])
     if decoder_back == 0:

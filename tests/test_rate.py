@@ -11,6 +11,7 @@ import rducodec
 from rducodec.bitstream.container import PREFIX_BYTES
 from rducodec.entropy.range_coder import RangeEncoder
 from rducodec.rate import MODELLED_PARTS, PARTS, _payload_parts
+from rducodec.units import sorted_units
 from rducodec.weights import encode_tensors
 from spec.make_vectors import counts, latent_file, random_slice, tiny_config
 from tests import strategies
@@ -37,9 +38,10 @@ def test_network_bits_are_those_of_a_stream_of_networks_alone() -> None:
     config = tiny_config(entropy_depth=2, synthesis_widths=(40, 9))
     part = random_slice(config, 3, np.random.default_rng(5))
     encoder = RangeEncoder()
-    encode_tensors(encoder, part.tensors())
+    dataset = rducodec.read(rducodec.pack_latent([part], counts(3), config))
+    encode_tensors(encoder, sorted_units(part).tensors(), dataset.key_places(dataset.slices[0]))
     alone = 8 * len(encoder.finish())
-    rate = rducodec.bpc(rducodec.pack_latent([part], counts(3), config))
+    rate = rducodec.bpc(dataset)
     networks = rate.information_bits["entropy_networks"] + rate.information_bits["decoder_networks"]
     assert networks <= alone <= networks + SLACK_BITS
     assert rate.parts["entropy_networks"] == np.ceil(rate.information_bits["entropy_networks"])

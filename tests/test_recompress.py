@@ -151,3 +151,17 @@ def test_a_single_slice() -> None:
     old = rducodec.pack_latent([part], counts(2), CONFIG)
     result = recompress(old, effort=3)
     assert np.array_equal(rducodec.read(old).stored_samples(), rducodec.read(result.data).stored_samples())
+
+
+def test_latents_move_where_networks_are_shared() -> None:
+    """Networks of several slices stay; the error goes to the latents alone, and no slice has more."""
+    parts = [random_slice(CONFIG, 3, np.random.default_rng(seed), spread=2.0) for seed in (3, 4)]
+    parts[1] = replace(parts[1], upsampling=parts[0].upsampling, synthesis=parts[0].synthesis)
+    old = rducodec.pack_latent(parts, counts(6), CONFIG)
+    result = recompress(old, effort=1, max_mse=1e-2)
+    before, after = (rducodec.read(data) for data in (old, result.data))
+    assert after.header.decoder_owners == (0, 0)
+    assert len(result.data) < len(recompress(old, effort=1).data)
+    error = np.square((before.stored_samples() - after.stored_samples()) * 2.0**-16).reshape(2, -1).mean(axis=1)
+    assert (error <= 1e-2).all()
+    assert result.mse == pytest.approx(error.mean())

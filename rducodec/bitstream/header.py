@@ -20,11 +20,12 @@ from rducodec.bitstream.sharing import pack_owners, unpack_owners
 from rducodec.errors import RddFormatError, RddInputError, RddVersionError
 from rducodec.labels import MAX_CLASSES, run_lengths
 from rducodec.model import LatentConfig
+from rducodec.units import MAX_UNIT_KEYS
 
 PROFILE, NUM_CLASSES, SHAPE, SLICE_SIZES, SECTION_BYTES, PARAMETERS, SPACE = range(0, 14, 2)
 ENTROPY_SHARING, DECODER_SHARING = 16, 18
-ENTROPY_INPUTS = 24
-CRITICAL = frozenset((*range(PROFILE, SPACE + 2, 2), ENTROPY_SHARING, DECODER_SHARING, ENTROPY_INPUTS))
+UNIT_KEYS, ENTROPY_INPUTS = 22, 24
+CRITICAL = frozenset((*range(PROFILE, SPACE + 2, 2), ENTROPY_SHARING, DECODER_SHARING, UNIT_KEYS, ENTROPY_INPUTS))
 NAME, CLASS_NAMES, CLASS_IDS, RECIPE, LICENCE, SOURCE = range(1, 13, 2)
 PROFILE_LATENT, PROFILE_RAW = 0, 1
 MAX_SIDE = (1 << 16) - 1  # channels, height, width
@@ -118,6 +119,7 @@ class Header:
     # For each slice the one whose network it uses, itself or an earlier one that uses its own; empty: each its own.
     entropy_owners: tuple[int, ...] = ()
     decoder_owners: tuple[int, ...] = ()
+    unit_keys: int = 0  # by which the units of hidden layers are sorted; 0: their order is not used
 
     def owners(self, index: int) -> tuple[int, int]:
         """Slices that store the entropy network and the decoder networks of slice `index`."""
@@ -171,6 +173,8 @@ def pack_header(header: Header) -> bytes:
     for key, owners in ((ENTROPY_SHARING, header.entropy_owners), (DECODER_SHARING, header.decoder_owners)):
         if owners and owners != tuple(range(len(owners))):
             fields[key] = pack_owners(owners)
+    if header.unit_keys:
+        fields[UNIT_KEYS] = header.unit_keys
     if isinstance(header.config, LatentConfig) and (header.config.coarser_size or header.config.grid_biases):
         fields[ENTROPY_INPUTS] = [header.config.coarser_size, int(header.config.grid_biases)]
     texts = header.texts
@@ -402,6 +406,12 @@ def _owners(fields: _Fields, profile: int, key: int, num_slices: int) -> tuple[i
     return unpack_owners(f"key {key}", fields.integers(key, 0, MAX_SLICES - 1), num_slices)
 
 
+def _unit_keys(fields: _Fields, config: LatentConfig | RawConfig) -> int:
+    if not isinstance(config, LatentConfig) or not config.synthesis_widths:
+        raise RddFormatError(f"header: key {UNIT_KEYS} in a file without hidden layers of a synthesis")
+    return fields.integer(UNIT_KEYS, 1, MAX_UNIT_KEYS)
+
+
 def unpack_header(data: bytes) -> Header:
     """The header of these bytes. Raises RddFormatError, RddVersionError for what this reader does not know."""
     raw = unpack_map(data)
@@ -428,17 +438,18 @@ def unpack_header(data: bytes) -> Header:
         for key in (ENTROPY_SHARING, DECODER_SHARING)
     )
     inputs = fields.optional(ENTROPY_INPUTS, lambda _: _entropy_inputs(fields, profile), (0, False))
+    is_raw = profile == PROFILE_RAW
+    config = _raw_config(parameters, shape[0]) if is_raw else _latent_config(parameters, shape, inputs)
     return Header(
         num_classes=num_classes,
         shape=shape,
         slice_sizes=_slice_sizes(fields),
         labels_bytes=section_bytes[0],
         slice_bytes=tuple(section_bytes[1:]),
-        config=(
-            _raw_config(parameters, shape[0]) if profile == PROFILE_RAW else _latent_config(parameters, shape, inputs)
-        ),
+        config=config,
         space=_space(fields, shape[0]) if SPACE in raw else None,
         texts=_texts(fields, num_classes),
         entropy_owners=entropy_owners,
         decoder_owners=decoder_owners,
+        unit_keys=fields.optional(UNIT_KEYS, lambda _: _unit_keys(fields, config), 0),
     )

@@ -18,7 +18,8 @@ from rducodec.training.objective import Objective
 from rducodec.training.parameters import SliceParameters, split_scales
 from rducodec.training.rate import MIN_PROBABILITY
 from rducodec.training.rounding import LATENT_GAIN
-from rducodec.weights import best_codes, information_bits
+from rducodec.units import sorted_units
+from rducodec.weights import best_codes, information_bits, sorted_bits
 
 INT16_MAX = 32767
 CODER_BITS = 48  # that the end of a payload takes over its information, at most
@@ -102,10 +103,13 @@ def float_slices(parameters: SliceParameters, config: LatentConfig, num_samples:
 
 
 def coded_bits(slices: Sequence[LatentSlice], config: LatentConfig) -> tuple[float, float]:
-    """(networks, latents): bits of slices by the tables that readers use, and what the range coder may add."""
-    networks = latents = 0.0
+    """(networks, latents): bits of slices by the tables that readers use, and what the range coder may add.
+
+    Each slice stores its own networks, with its hidden units sorted where that is cheaper.
+    """
+    networks, latents = sorted_bits([sorted_units(part) for part in slices], config)[1], 0.0
     for part in slices:
-        networks += float(information_bits(part.tensors(), best_codes(part.tensors())).sum())
+        networks += float(information_bits(part.entropy, best_codes(part.entropy)).sum())
         latents += KnownLatents.of(part.latents, config).information(part.entropy) + CODER_BITS
     return networks, latents
 

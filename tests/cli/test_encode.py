@@ -205,6 +205,23 @@ def test_options_without_effect_are_refused(tmp_path):
     image_folder(tmp_path / "birds")
     message = refused(2, "encode", tmp_path / "birds", tmp_path / "a.rdd", "--profile", "raw", "--steps", 100)
     assert "--steps has no meaning with --profile raw" in message
+    message = refused(2, "encode", tmp_path / "birds", tmp_path / "a.rdd", "--move-latents")
+    assert "--move-latents has no meaning without a published checkpoint" in message
+
+
+def test_latents_of_a_checkpoint_move_when_asked(tmp_path):
+    checkpoints = pytest.importorskip("tests.interop.checkpoints")
+    path = checkpoints.write_pool(tmp_path / "pool.pt", {"0_0": checkpoints.pool_tensors()})
+    sizes, latents = [], []
+    for more in ((), ("--move-latents",)):
+        outcome = run("encode", path, tmp_path / "a.rdd", "--max-mse", 1e-2, "--json", *more)
+        assert outcome.code == 0, outcome
+        assert 0 < outcome.json["mse"] <= 1e-2
+        dataset = rducodec.read(tmp_path / "a.rdd")
+        sizes.append(dataset.container.num_bytes)
+        latents.append(np.concatenate([grid.reshape(-1) for grid in dataset.latent_slices()[0].latents]))
+    assert sizes[1] < sizes[0]
+    assert (latents[0] != latents[1]).any()
 
 
 def test_output_is_checked_before_the_work(tmp_path):

@@ -79,3 +79,45 @@ def test_a_limit_that_compensation_cannot_use_gives_plain_rounding() -> None:
     plain, same = (quantize(parts, WIDE, max_mse=0.0, compensate=flag)[0] for flag in (False, True))
     for a, b in zip(plain.tensors(), same.tensors(), strict=True):
         assert np.array_equal(a.values, b.values)
+
+
+@pytest.mark.parametrize("config", CONFIGS[:2])
+@pytest.mark.parametrize("gain", compensation.GAINS)
+def test_a_gain_of_hidden_units_is_taken_back(config: LatentConfig, gain: float) -> None:
+    part = noisy(config, 2)
+    networks = [np.asarray(tensor, np.float64) for tensor in (part.upsampling, *part.synthesis)]
+    search = compensation.CompensatedSearch(part, config)
+    units = search._units[compensation.GAINS.index(gain)]
+    assert len(units) == len(networks)
+    with_gain = [tensor / unit for tensor, unit in zip(networks, units, strict=True)]
+    renderer = Renderer(config, part.latents)
+    assert np.allclose(renderer.finish(0, None, with_gain), renderer.finish(0, None, networks), atol=1e-5)
+
+
+def test_more_gains_find_fewer_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [noisy(WIDE, 6)]
+
+    def bits() -> float:
+        (result,) = quantize(parts, WIDE, max_mse=1e-4)
+        assert squared_error(result, parts[0], WIDE) <= 1e-4
+        return sum(best_code(tensor.values)[2] for tensor in result.tensors()[len(result.entropy) :])
+
+    found = bits()
+    monkeypatch.setattr(compensation, "GAINS", (1.0,))
+    assert found <= bits()
+
+
+@pytest.mark.parametrize("config", CONFIGS[:2])
+def test_hidden_units_that_nothing_depends_on_are_cleared(config: LatentConfig) -> None:
+    search = compensation.CompensatedSearch(noisy(config, 1), config)
+    integers = [np.ones(tensor.shape, np.int64) for tensor in search._networks]
+    last = 2 * len(config.synthesis_widths) + 1
+    integers[last][:, [0, 2]] = 0  # no outgoing weight of two units of the last hidden layer
+    search._clear_unused(integers)
+    assert not integers[last - 1][[0, 2]].any()
+    assert not integers[last - 2][[0, 2]].any()
+    assert integers[last - 2].any(axis=1).sum() == len(integers[last - 2]) - 2
+    if last > 3:  # units of the layer before are cleared only when all that they lead to is
+        integers[last][:] = 0
+        search._clear_unused(integers)
+        assert not any(integers[index].any() for index in range(1, last))

@@ -13,8 +13,8 @@
 | 9 | the same | all | all | all | 4000 | 8 sweeps | 4 |
 
 Extras are biases for each grid, latents of the next coarser grid, both or none. Networks are compared after SCOUT_STEPS
-on all slices together: that of the file, every shape with the first of the extras, then the cheapest shapes with the
-others. The cheapest of all are the finalists, which are fitted in full.
+on all slices together: that of the file, and every shape with the first of the extras; then, after as many more, the
+cheapest shapes with all extras. The cheapest of all are the finalists, which are fitted in full.
 """
 
 from __future__ import annotations

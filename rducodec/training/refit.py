@@ -77,7 +77,7 @@ class Refit:
         finalists = min(shapes, effort.finalists)
         scouts = shapes if shapes > effort.finalists else 0
         if effort.extras:
-            scouts += (effort.finalists + 1) * (len(effort.extras) - 1)
+            scouts += (effort.finalists + 1) * len(effort.extras)
         each = effort.steps + effort.sweeps * SWEEP_STEPS
         if effort.own and 1 < count <= MAX_COMPARED:
             each += count * (effort.steps // OWN_SHARE)
@@ -117,9 +117,12 @@ class Refit:
         if len(configs) <= effort.finalists and not effort.extras:
             return [(config, None) for config in configs]
         scouts = list(pool.map(self._scout, configs))
-        cheapest = self._ranked(scouts)[: effort.finalists + 1]
-        variants = dict.fromkeys(variant for scout in cheapest for variant in effort.variants(scout.config))
-        scouts += pool.map(self._scout, [variant for variant in variants if variant not in configs])
+        variants = {
+            variant: _adapted(scout.fit, variant)
+            for scout in self._ranked(scouts)[: effort.finalists + 1]
+            for variant in effort.variants(scout.config)
+        }
+        scouts += pool.map(self._scout, variants.keys(), variants.values())
         return [(scout.config, scout.fit) for scout in self._ranked(scouts)[: effort.finalists]]
 
     def _ranked(self, scouts: Sequence[_Scout]) -> list[_Scout]:
@@ -128,11 +131,14 @@ class Refit:
         # The shape of the file comes second: short fits are unfair to deep networks, and its author chose it.
         own = next(scout for scout in ranks[0] if _shape(scout.config) == _shape(self._config))
         order = [ranks[0][0], own, *(scout for pair in zip(*ranks, strict=True) for scout in pair)]
-        return list({scout.config: scout for scout in order}.values())
+        found: dict[LatentConfig, _Scout] = {}
+        for scout in order:
+            found.setdefault(scout.config, scout)
+        return list(found.values())
 
-    def _scout(self, config: LatentConfig) -> _Scout:
+    def _scout(self, config: LatentConfig, start: Fit | None = None) -> _Scout:
         """A short fit to all slices, counted on some of them."""
-        fit = self._fit(self._all, config, SCOUT_STEPS, None)
+        fit = self._fit(self._all, config, SCOUT_STEPS, start)
         network = self._quantized(self._all, config, fit)
         if network is None:
             return _Scout(config, fit, np.inf, np.inf)
@@ -198,6 +204,18 @@ class Refit:
         for network in pool.map(run, used):
             candidates.add(network)
             self._advance(self._effort.sweeps * SWEEP_STEPS / len(used))
+
+
+def _adapted(fit: Fit, config: LatentConfig) -> Fit:
+    """Tensors of a network of this shape with the extras of `config`: what the new inputs do is left to the fit."""
+    shapes = config.entropy_shapes()
+    first = np.zeros(shapes[0])
+    inputs = min(first.shape[1], fit[0].shape[1])
+    first[:, :inputs] = fit[0][:, :inputs]
+    biases = fit[-1].reshape(-1, 2)
+    if biases.size != shapes[-1][0]:
+        biases = np.tile(biases.mean(axis=0), config.num_output_biases())
+    return (first, *fit[1:-1], biases.reshape(-1))
 
 
 def _shape(config: LatentConfig) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from rducodec.effort import Effort
 from rducodec.entropy.known import KnownLatents
 from rducodec.model import LatentConfig, LatentSlice
 from rducodec.quantization.sharing import Choice, existing_choice
-from rducodec.training.refit import Refit
+from rducodec.training.refit import Refit, _adapted
 from rducodec.weights import best_codes, information_bits
 from spec.make_vectors import random_slice
 from spec.vectors_sharing import shared_slices
@@ -87,6 +87,18 @@ def test_extras_are_chosen_where_they_tell(latents: Callable[[int], tuple[np.nda
     assert choice.config.grid_biases
     assert choice.config.coarser_size == (5 if latents is scaled_by_the_coarser_grid else 0)
     assert sum(told) == pytest.approx(1, abs=0.4)
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_a_network_with_more_inputs_begins_as_one_without(depth: int) -> None:
+    config = replace(CONFIG, entropy_depth=depth)
+    wide = replace(config, coarser_size=5, grid_biases=True)
+    rng = np.random.default_rng(1)
+    fit = tuple(rng.normal(size=shape) for shape in config.entropy_shapes())
+    adapted = _adapted(fit, wide)
+    assert tuple(tensor.shape for tensor in adapted) == wide.entropy_shapes()
+    assert not adapted[0][:, 8:].any()
+    assert all(np.array_equal(a, b) for a, b in zip(fit, _adapted(adapted, config), strict=True))
 
 
 def test_never_worse_than_what_is_there() -> None:

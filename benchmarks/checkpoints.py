@@ -14,12 +14,13 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import rducodec
 from benchmarks.report import write_result
 from rducodec.counting.pool import count_pool
 from rducodec.encoder import encode_pool
-from rducodec.interop import find_pool
+from rducodec.interop import Pool, find_pool
 from rducodec.model import LatentSlice
 from rducodec.quantization import quantize
 from rducodec.weights import best_code
@@ -33,25 +34,37 @@ def decoder_bytes(slices: Sequence[LatentSlice]) -> float:
     return sum(best_code(tensor.values)[2] for tensor in tensors) / 8
 
 
-def measure(path: Path, max_mse: float, codec_bytes: int | None) -> dict[str, float]:
-    """One row of the table."""
-    begin = time.perf_counter()
+def read_pool(path: Path) -> Pool:
+    """A checkpoint, or SystemExit."""
     pool = find_pool(path)
     if pool is None:
         raise SystemExit(f"{path}: no checkpoint")
+    return pool
+
+
+def estimate_parts(pool: Pool, max_mse: float) -> dict[str, float]:
+    """Bytes of each part of a checkpoint, as its authors count."""
+    classes = len(pool.labels().counts)
+    return {term.name: float(term.bits or 0) * classes / 8 for term in count_pool(pool, max_mse=max_mse).terms}
+
+
+def measure(pool: Pool, max_mse: float, codec_bytes: int | None) -> tuple[dict[str, Any], bytes]:
+    """One row of the table, and the file that it is about."""
+    begin = time.perf_counter()
     data, mse = encode_pool(pool, max_mse=max_mse)
     encoded = time.perf_counter()
     rducodec.read(data).samples()
     decoded = time.perf_counter()
-    published = count_pool(pool, max_mse=max_mse)
-    estimate = float(published.bits_per_class or 0) * len(pool.labels().counts) / 8
+    parts = estimate_parts(pool, max_mse)
+    estimate = sum(parts.values())
     slices = rducodec.read(data).latent_slices()
     plain = quantize(pool.slices, pool.config, max_mse=max_mse, compensate=False)
-    row = {
+    row: dict[str, Any] = {
         "max_mse": max_mse,
         "mse": mse,
         "file_bytes": len(data),
         "estimate_bytes": estimate,
+        "estimate_parts": parts,
         "file_over_estimate": len(data) / estimate,
         "decoder_bytes": decoder_bytes(slices),
         "plain_decoder_bytes": decoder_bytes(plain),
@@ -61,7 +74,7 @@ def measure(path: Path, max_mse: float, codec_bytes: int | None) -> dict[str, fl
     }
     if codec_bytes is not None:
         row |= {"codec_bytes": codec_bytes, "file_over_codec": len(data) / codec_bytes}
-    return row
+    return row, data
 
 
 def main() -> None:
@@ -72,9 +85,9 @@ def main() -> None:
     parser.add_argument("--name", default="checkpoints", help="of the result file")
     arguments = parser.parse_args()
     codec = [int(part) for part in arguments.codec.split(",")] if arguments.codec else [None] * len(LIMITS)
-    rows = []
+    pool, rows = read_pool(arguments.pool), []
     for max_mse, codec_bytes in zip(LIMITS, codec, strict=True):
-        row = measure(arguments.pool, max_mse, codec_bytes)
+        row, _ = measure(pool, max_mse, codec_bytes)
         rows.append(row)
         print(
             f"limit {max_mse:.0e}: {row['file_bytes']:,} bytes, measured {row['mse']:.2e}; "

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import rducodec
+from benchmarks.checkpoints import estimate_parts, read_pool
 from benchmarks.overhead import shannon_bits
 from benchmarks.report import write_result
-from rducodec.counting.pool import count_pool
 from rducodec.encoder import encode_pool
-from rducodec.interop import find_pool
 from rducodec.recompress import recompress
 
 MAX_MSE = 5e-6
@@ -28,20 +27,17 @@ PARTS = ("latents", "entropy_networks")
 PUBLISHED_PARTS = ("latents", "entropy networks")
 
 
-def part_bytes(rate: rducodec.Rate) -> dict[str, float]:
-    """Bytes of latents, of entropy networks, of both, and of the whole file."""
-    parts = {name: rate.parts[name] / 8 for name in PARTS}
-    return parts | {"both": sum(parts.values()), "file": rate.file_bits / 8}
+def part_bytes(rate: rducodec.Rate) -> dict[str, Any]:
+    """Bytes of each part, of latents and entropy networks together, and of the whole file; and their information."""
+    parts: dict[str, Any] = {name: bits / 8 for name, bits in rate.parts.items()}
+    information = {name: bits / 8 for name, bits in rate.information_bits.items()}
+    both = sum(parts[name] for name in PARTS)
+    return parts | {"both": both, "file": rate.file_bits / 8, "information": information}
 
 
-def published_rule(path: Path) -> float:
+def rule_of_pool(estimate: dict[str, float]) -> float:
     """Bytes of latents and entropy networks of a checkpoint, as its authors count."""
-    pool = find_pool(path)
-    if pool is None:
-        raise SystemExit(f"{path}: no checkpoint")
-    count = count_pool(pool, max_mse=MAX_MSE)
-    bits = sum(float(term.bits) for term in count.terms if term.name in PUBLISHED_PARTS)
-    return bits * len(pool.labels().counts) / 8
+    return sum(estimate[name] for name in PUBLISHED_PARTS)
 
 
 def rule_of_file(data: bytes) -> float:
@@ -54,34 +50,36 @@ def rule_of_file(data: bytes) -> float:
     return (latents + rducodec.bpc(dataset).parts["entropy_networks"]) / 8
 
 
+def smaller(data: bytes, rule: float, effort: int, *, max_mse: float | None = None) -> tuple[dict[str, Any], bytes]:
+    """What an effort makes of a file, and that file; `max_mse` as for `rducodec.recompress.recompress`."""
+    begin = time.perf_counter()
+    result = recompress(data, effort=effort, max_mse=max_mse)
+    seconds = time.perf_counter() - begin
+    if result.configs is None or result.networks is None:
+        raise SystemExit("no latents in the raw profile")
+    after = part_bytes(result.after)
+    config, stored = result.configs[1], result.networks[1]
+    row = after | {
+        "effort": effort,
+        "seconds": seconds,
+        "entropy_network": f"{config.context_size}x{config.entropy_depth}",
+        "entropy_networks_stored": stored.entropy,
+        "both_over_rule": after["both"] / rule,
+        "same_digest": rducodec.read(result.data).sample_digest == rducodec.read(data).sample_digest,
+    }
+    print(row, flush=True)
+    return row, result.data
+
+
 def measure(data: bytes, rule: float, efforts: list[int]) -> dict[str, Any]:
     """Before, and after each effort."""
     dataset = rducodec.read(data)
-    rows = []
-    for effort in efforts:
-        begin = time.perf_counter()
-        result = recompress(data, effort=effort)
-        seconds = time.perf_counter() - begin
-        if result.configs is None or result.networks is None:
-            raise SystemExit("no latents in the raw profile")
-        after = part_bytes(result.after)
-        config, stored = result.configs[1], result.networks[1]
-        row = after | {
-            "effort": effort,
-            "seconds": seconds,
-            "entropy_network": f"{config.context_size}x{config.entropy_depth}",
-            "entropy_networks_stored": stored.entropy,
-            "both_over_rule": after["both"] / rule,
-            "same_digest": rducodec.read(result.data).sample_digest == dataset.sample_digest,
-        }
-        print(row, flush=True)
-        rows.append(row)
     return {
         "slices": len(dataset.slices),
         "samples": dataset.header.num_samples,
         "rule_bytes": rule,
         "before": part_bytes(rducodec.bpc(data)),
-        "after": rows,
+        "after": [smaller(data, rule, effort)[0] for effort in efforts],
     }
 
 
@@ -94,11 +92,9 @@ def main() -> None:
     parser.add_argument("--file", type=Path, action="append", default=[], help="a .rdd to recompress, too")
     arguments = parser.parse_args()
     efforts = [int(effort) for effort in arguments.efforts.split(",")]
-    pool = find_pool(arguments.pool)
-    if pool is None:
-        raise SystemExit(f"{arguments.pool}: no checkpoint")
+    pool = read_pool(arguments.pool)
     data, _ = encode_pool(pool, max_mse=MAX_MSE)
-    found = measure(data, published_rule(arguments.pool), efforts)
+    found = measure(data, rule_of_pool(estimate_parts(pool, MAX_MSE)), efforts)
     if arguments.codec:
         found |= {"codec_bytes": arguments.codec, "both_over_codec": found["after"][-1]["both"] / arguments.codec}
     result: dict[str, Any] = {"max_mse": MAX_MSE, arguments.pool.name: found}

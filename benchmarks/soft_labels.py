@@ -1,11 +1,12 @@
 """Bits of a soft label: coded, by Eq. 17 of the paper, as float16 with Zstandard, and as float32.
 
-    python -m benchmarks.label_classifier FOLDER labels.npz --images 4500 --epochs 10 --widths 48,96,128
-    python -m benchmarks.soft_labels --labels labels.npz
+    python -m benchmarks.label_classifier FOLDER net --images 4900 --epochs 9 --widths 48,96,128 --subclasses 1,10,100
+    python -m benchmarks.soft_labels --labels net-10.npz net-100.npz net-1000.npz
 
 Labels are Dirichlet draws, those of a stand-in for a classifier (logits that are normal around class means of which
-some are alike) and, of files from `label_classifier`, those of a real one. All are kept with an error of at most 2^-8
-in every class. The float16 probabilities are compressed as a table and as two planes of bytes; the smaller one counts.
+some are alike) and, of files from `label_classifier`, those of a real one on images that it has not seen; 100 and 1000
+classes are parts of the folder's classes, see there. All are kept with an error of at most 2^-8 in every class. The
+float16 probabilities are compressed as a table and as two planes of bytes; the smaller one counts.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def main() -> None:
     if arguments.data is not None:
         from benchmarks.label_classifier import WIDTHS, classifier_labels  # needs torch
 
-        found = classifier_labels(arguments.data, images_per_class=500, epochs=18, widths=WIDTHS)
+        (found,) = classifier_labels(arguments.data, images_per_class=500, epochs=18, widths=WIDTHS)
         sets.append(("classifier of 500 images a class", found["probabilities"].astype(np.float64), found["labels"]))
     for name, probabilities, classes in sets:
         row = result[name] = measure(probabilities, classes)

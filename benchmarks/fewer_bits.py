@@ -1,0 +1,234 @@
+"""Every way to fewer bits in one table: checkpoints and files before and after, beside the published rule and codec.
+
+    python -m benchmarks.fewer_bits --pool pool.pt --codec 12703,11438,10304 [--own FOLDER --images IMAGES]
+        [--file some.rdd ...] [--efforts 3,5] [--resume]
+
+Checkpoints: --pool, and with --own the two of `benchmarks.make_pool`, made in FOLDER where they are not there. Each at
+the three published limits of the mean squared error: encoded; recompressed with identical samples; and encoded as
+finely as can be and recompressed with what the limit allows. Beside the whole files stand the published estimate (which
+counts neither header nor labels) and, as told by --codec, what the published codec wrote of --pool; beside latents and
+entropy networks those of the estimate. Errors are those to the samples of the float networks. Seconds are those of one
+step: encoding, or recompressing what is encoded.
+
+Files (--file): parts before and after, and their information. For labels and pixels, the results of
+`benchmarks.soft_labels`, `label_students` and `pixel_accuracy` are collected.
+
+Writes results/NAME.json and the table, NAME.md, after every row. --resume keeps the rows of the same input, limit and
+efforts: for runs that were interrupted, of the same code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import rducodec
+from benchmarks import checkpoints, recompress
+from benchmarks.report import RESULTS, write_result
+from rducodec.encoder import encode_pool
+from rducodec.interop import Pool
+from rducodec.quantization import squared_error
+from rducodec.rate import PARTS
+
+CODEC_SHARE = 0.80  # of what the published codec wrote, that a file should take at most
+REFIT_SHARE = 0.94  # of the published rule, that latents and entropy networks of the same samples should take at most
+LABEL_FACTOR = 3.0  # under Eq. 17, that the labels of a classifier should take
+STUDENT_ARMS = ("exact", "coded", "hard")
+
+Row = dict[str, Any]
+Job = tuple[Path, float | None, int | None]  # a checkpoint, its limit and the codec's bytes; a file has neither
+
+
+def error_of(data: bytes, pool: Pool) -> float:
+    """Mean squared error of the samples of a file to those of the float networks of its checkpoint."""
+    dataset = rducodec.read(data)
+    if not isinstance(dataset.config, rducodec.LatentConfig):
+        raise SystemExit("no latents in the raw profile")
+    pairs = zip(dataset.latent_slices(), pool.slices, strict=True)
+    return sum(part.num_samples * squared_error(part, own, dataset.config) for part, own in pairs) / pool.num_samples
+
+
+def pool_row(path: Path, max_mse: float, codec_bytes: int | None, efforts: list[int]) -> Row:
+    """A checkpoint at one limit, all ways."""
+    pool = checkpoints.read_pool(path)
+    row, data = checkpoints.measure(pool, max_mse, codec_bytes)
+    rule = recompress.rule_of_pool(row["estimate_parts"])
+    encoded = recompress.part_bytes(rducodec.bpc(data))
+    encoded |= {"mse": row["mse"], "seconds": row["encode_s"], "both_over_rule": encoded["both"] / rule}
+    ways = {"encoded": encoded}
+    for effort in efforts:
+        after, smaller = recompress.smaller(data, rule, effort)
+        ways[f"same samples, effort {effort}"] = after | {"mse": error_of(smaller, pool)}
+    finest, left_out = encode_pool(pool, max_mse=0)
+    allowed = (max_mse**0.5 - left_out**0.5) ** 2  # errors add up like lengths of vectors
+    after, smaller = recompress.smaller(finest, rule, efforts[-1], max_mse=allowed)
+    ways[f"within the limit, effort {efforts[-1]}"] = after | {"mse": error_of(smaller, pool)}
+    for way in ways.values():
+        way["file_over_estimate"] = way["file"] / row["estimate_bytes"]
+        if codec_bytes is not None:
+            way["file_over_codec"] = way["file"] / codec_bytes
+    made = path.with_suffix(".json")
+    return row | {
+        "rule_bytes": rule,
+        "slices": len(pool.slices),
+        "samples": pool.num_samples,
+        "made": json.loads(made.read_text()) if made.exists() else None,
+        "ways": ways,
+    }
+
+
+def file_row(path: Path, efforts: list[int]) -> Row:
+    """A file before and after."""
+    data = path.read_bytes()
+    return recompress.measure(data, recompress.rule_of_file(data), efforts)
+
+
+def collected() -> dict[str, Row]:
+    """Results of the other commands, where they are."""
+    found = {}
+    for name in ("soft_labels", "label_students", "pixel_accuracy"):
+        place = RESULTS / f"{name}.json"
+        if place.exists():
+            found[name] = json.loads(place.read_text())
+    return found
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Markdown; the first column is text."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def share(value: float | None, target: float) -> str:
+    """A share, bold where it meets a target that it has."""
+    if value is None:
+        return "–"
+    return f"**{value:.3f}**" if value <= target else f"{value:.3f}"
+
+
+def pool_lines(rows: list[Row]) -> str:
+    """All checkpoints, limits and ways."""
+    header = ["checkpoint", "limit", "way", "file, bytes", "of the estimate", "of the codec", "refit, of the rule"]
+    lines = []
+    for row in rows:
+        for name, way in row["ways"].items():
+            refit = way["both_over_rule"] if way.get("same_digest", True) else None
+            cells = [row["name"], f"{row['max_mse']:.0e}", name, f"{way['file']:,.0f}"]
+            cells += [f"{way['file_over_estimate']:.3f}", share(way.get("file_over_codec"), CODEC_SHARE)]
+            lines.append([*cells, share(refit, REFIT_SHARE), f"{way['mse']:.2e}", f"{way['seconds']:.1f}"])
+    return table([*header, "error", "seconds"], lines)
+
+
+def file_lines(row: Row) -> str:
+    """Parts of one file, with each effort."""
+    columns = [row["before"], *row["after"]]
+    header = ["bytes", "before", *(f"effort {after['effort']}" for after in row["after"])]
+    lines = []
+    for part in PARTS:
+        lines.append([part.replace("_", " "), *(f"{column[part]:,.1f}" for column in columns)])
+        if part in row["before"]["information"]:
+            lines.append(["their information", *(f"{column['information'][part]:,.1f}" for column in columns)])
+    lines.append(["file", *(f"{column['file']:,.0f}" for column in columns)])
+    refit = ["–", *(share(after["both_over_rule"], REFIT_SHARE) for after in row["after"])]
+    lines.append(["latents and entropy networks, of the rule", *refit])
+    lines.append(["seconds", "", *(f"{after['seconds']:.1f}" for after in row["after"])])
+    lines.append(["samples identical", "", *("yes" if after["same_digest"] else "no" for after in row["after"])])
+    return table(header, lines)
+
+
+def label_lines(result: Row) -> str:
+    """Bits of soft labels."""
+    lines = []
+    for name, row in result["sets"].items():
+        factor = f"{row['eq_17_over_bits']:.2f}"
+        factor = f"**{factor}**" if row["eq_17_over_bits"] >= LABEL_FACTOR else factor
+        cells = [f"{row[key]:,.1f}" for key in ("bits", "eq_17_bits", "float16_zstd_bits", "float32_bits")]
+        lines.append([name, *cells, factor])
+    return table(["labels", "bits each", "Eq. 17", "float16 + zstd", "float32", "Eq. 17 over bits"], lines)
+
+
+def accuracy(row: Row) -> str:
+    """In percent, with the spread over the networks."""
+    return f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}"
+
+
+def document(rows: dict[str, Row], others: dict[str, Row]) -> str:
+    """The whole table as Markdown."""
+    pools = [row for row in rows.values() if "ways" in row]
+    targets = f"Bold: at most {CODEC_SHARE} of the codec, {REFIT_SHARE} of the rule, a factor of {LABEL_FACTOR:g}."
+    parts = ["# Fewer bits", f"Made by `python -m benchmarks.fewer_bits`. {targets}"]
+    parts += [f"## Checkpoints\n\n{pool_lines(pools)}"] if pools else []
+    for row in rows.values():
+        if "before" in row:
+            parts.append(f"## {row['name']}: {row['samples']} samples, {row['slices']} slices\n\n{file_lines(row)}")
+    if "soft_labels" in others:
+        parts.append(f"## Soft labels\n\n{label_lines(others['soft_labels'])}")
+    if "label_students" in others:
+        students = others["label_students"]["students"]
+        lines = [[name, accuracy(students[name])] for name in STUDENT_ARMS]
+        parts.append(f"## Students\n\n{table(['labels', 'test accuracy, %'], lines)}")
+    if "pixel_accuracy" in others:
+        lines = [
+            [row["name"], f"{row['bytes_per_class']:,.0f}", accuracy(row)] for row in others["pixel_accuracy"]["rows"]
+        ]
+        parts.append(f"## Distilled pixels\n\n{table(['file', 'bytes a class', 'test accuracy, %'], lines)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def own_pools(folder: Path, images: Path) -> list[Path]:
+    """Checkpoints of our own, made where they are missing."""
+    from benchmarks.make_pool import make_pool  # needs torch, and scikit-learn for the photographs
+
+    sources: dict[str, Path | None] = {"cifar-2x64.pt": images, "photographs-2x8.pt": None}
+    for name, source in sources.items():
+        if not (folder / name).exists():
+            make_pool(folder / name, source)
+    return [folder / name for name in sources]
+
+
+def main() -> None:
+    """All rows, one after the other; written as they come."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", type=Path)
+    parser.add_argument("--codec", help=f"bytes that the published codec wrote of it at {checkpoints.LIMITS}")
+    parser.add_argument("--own", type=Path, help="folder of checkpoints of our own")
+    parser.add_argument("--images", type=Path, help="folder class/image.jpg that one of them is made of")
+    parser.add_argument("--file", type=Path, action="append", default=[])
+    parser.add_argument("--efforts", default="3,5")
+    parser.add_argument("--limits", default=",".join(map(str, checkpoints.LIMITS)))
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--name", default="fewer_bits", help="of the result files")
+    arguments = parser.parse_args()
+    if arguments.own and not arguments.images:
+        parser.error("--own needs --images")
+    efforts = [int(effort) for effort in arguments.efforts.split(",")]
+    limits = [float(limit) for limit in arguments.limits.split(",")]
+    codec = dict(zip(checkpoints.LIMITS, map(int, arguments.codec.split(",")), strict=True)) if arguments.codec else {}
+    jobs: list[Job] = [(arguments.pool, limit, codec.get(limit)) for limit in limits if arguments.pool]
+    if arguments.own:
+        jobs += [(path, limit, None) for path in own_pools(arguments.own, arguments.images) for limit in limits]
+    jobs += [(path, None, None) for path in arguments.file]
+
+    place = RESULTS / f"{arguments.name}.json"
+    before = json.loads(place.read_text())["rows"] if arguments.resume and place.exists() else {}
+    rows: dict[str, Row] = {}
+    for path, limit, codec_bytes in jobs:
+        key = path.name if limit is None else f"{path.name} at {limit:g}"
+        inputs = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "efforts": efforts}
+        kept = before.get(key, {})
+        if {name: kept.get(name) for name in inputs} == inputs:
+            rows[key] = kept
+        else:
+            row = file_row(path, efforts) if limit is None else pool_row(path, limit, codec_bytes, efforts)
+            rows[key] = {"name": path.name} | inputs | row
+        others = collected()
+        write_result(arguments.name, {"rows": rows, "collected": sorted(others)})
+        (RESULTS / f"{arguments.name}.md").write_text(document(rows, others))
+    print(document(rows, collected()))
+
+
+if __name__ == "__main__":
+    main()

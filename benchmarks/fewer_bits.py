@@ -11,7 +11,7 @@ entropy networks those of the estimate. Errors are those to the samples of the f
 step: encoding, or recompressing what is encoded.
 
 Files (--file): parts before and after, and their information. For labels and pixels, the results of
-`benchmarks.soft_labels`, `label_students` and `pixel_accuracy` are collected.
+`benchmarks.soft_labels` (the default one and soft_labels_finer), `label_students` and `pixel_accuracy` are collected.
 
 Writes results/NAME.json and the table, NAME.md, after every row. --resume keeps the rows of the same input, limit and
 efforts: for runs that were interrupted, of the same code.
@@ -36,6 +36,8 @@ from rducodec.rate import PARTS
 CODEC_SHARE = 0.80  # of what the published codec wrote, that a file should take at most
 REFIT_SHARE = 0.94  # of the published rule, that latents and entropy networks of the same samples should take at most
 LABEL_FACTOR = 3.0  # under Eq. 17, that the labels of a classifier should take
+LABEL_RESULTS = ("soft_labels", "soft_labels_finer")
+COLLECTED = (*LABEL_RESULTS, "label_students", "pixel_accuracy")
 STUDENT_ARMS = ("exact", "coded", "hard")
 
 Row = dict[str, Any]
@@ -89,7 +91,7 @@ def file_row(path: Path, efforts: list[int]) -> Row:
 def collected() -> dict[str, Row]:
     """Results of the other commands, where they are."""
     found = {}
-    for name in ("soft_labels", "label_students", "pixel_accuracy"):
+    for name in COLLECTED:
         place = RESULTS / f"{name}.json"
         if place.exists():
             found[name] = json.loads(place.read_text())
@@ -139,10 +141,10 @@ def file_lines(row: Row) -> str:
     return table(header, lines)
 
 
-def label_lines(result: Row) -> str:
+def label_lines(sets: dict[str, Row]) -> str:
     """Bits of soft labels."""
     lines = []
-    for name, row in result["sets"].items():
+    for name, row in sets.items():
         factor = f"{row['eq_17_over_bits']:.2f}"
         factor = f"**{factor}**" if row["eq_17_over_bits"] >= LABEL_FACTOR else factor
         cells = [f"{row[key]:,.1f}" for key in ("bits", "eq_17_bits", "float16_zstd_bits", "float32_bits")]
@@ -164,8 +166,8 @@ def document(rows: dict[str, Row], others: dict[str, Row]) -> str:
     for row in rows.values():
         if "before" in row:
             parts.append(f"## {row['name']}: {row['samples']} samples, {row['slices']} slices\n\n{file_lines(row)}")
-    if "soft_labels" in others:
-        parts.append(f"## Soft labels\n\n{label_lines(others['soft_labels'])}")
+    labels = {name: row for key in LABEL_RESULTS if key in others for name, row in others[key]["sets"].items()}
+    parts += [f"## Soft labels\n\n{label_lines(labels)}"] if labels else []
     if "label_students" in others:
         students = others["label_students"]["students"]
         lines = [[name, accuracy(students[name])] for name in STUDENT_ARMS]

@@ -118,14 +118,20 @@ def standardised(source: SourceSet) -> SourceSet:
     return make_source(floats, source.labels, space=space, num_classes=source.num_classes)
 
 
+def float_files(source: SourceSet) -> dict[str, bytes]:
+    """A float set as floats and by learned levels: files."""
+    samples = source.float_samples()
+    half = make_source(samples.astype(np.float16), source.labels, space=source.space, num_classes=source.num_classes)
+    files = {"float32": encode_raw_source(source), "float16": encode_raw_source(half)}
+    return files | {f"{bits} bits": encode_raw_source(source, bits=bits) for bits in (8, 4, 3, 2, 1)}
+
+
 def float_set(source: SourceSet) -> dict[str, Any]:
-    """Bytes and PSNR (of the range of the set) of a float set as floats and by learned levels."""
+    """Bytes and PSNR (of the range of the set) of a float set in all of its files."""
     samples = source.float_samples()
     ordered = samples[np.argsort(source.labels, kind="stable")].astype(np.float64)
     peak = float(samples.max() - samples.min())
-    half = make_source(samples.astype(np.float16), source.labels, space=source.space, num_classes=source.num_classes)
-    files = {"float32": encode_raw_source(source), "float16": encode_raw_source(half)}
-    files |= {f"{bits} bits": encode_raw_source(source, bits=bits) for bits in (8, 4, 3, 2, 1)}
+    files = float_files(source)
     result: dict[str, Any] = {"values": samples.size}
     for name, data in files.items():
         mse = float(np.square(rducodec.read(data).samples() - ordered).mean())

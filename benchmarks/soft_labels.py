@@ -1,11 +1,12 @@
 """Bits of a soft label: coded, by Eq. 17 of the paper, as float16 with Zstandard, and as float32.
 
-    python -m benchmarks.label_classifier FOLDER labels.npz --images 4500 --epochs 10 --widths 48,96,128
-    python -m benchmarks.soft_labels --labels labels.npz
+    python -m benchmarks.label_classifier FOLDER net --images 4900 --epochs 9 --widths 48,96,128 --subclasses 1,10,100
+    python -m benchmarks.soft_labels --labels net-10.npz net-100.npz net-1000.npz [--without-draws] [--name NAME]
 
 Labels are Dirichlet draws, those of a stand-in for a classifier (logits that are normal around class means of which
-some are alike) and, of files from `label_classifier`, those of a real one. All are kept with an error of at most 2^-8
-in every class. The float16 probabilities are compressed as a table and as two planes of bytes; the smaller one counts.
+some are alike) and, of files from `label_classifier`, those of a real one on images that it has not seen; 100 and 1000
+classes are parts of the folder's classes, see there. All are kept with an error of at most 2^-8 in every class. The
+float16 probabilities are compressed as a table and as two planes of bytes; the smaller one counts.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def stand_in(rng: np.random.Generator, num_classes: int, count: int) -> tuple[np
     return softmax(logits), classes
 
 
-def label_sets(files: list[Path]) -> Iterator[Set]:
-    """All sets of labels that are measured."""
+def drawn_sets() -> Iterator[Set]:
+    """Labels without a classifier."""
     for num_classes, count in SIZES:
         for spread in SPREADS:
             rng = np.random.default_rng([num_classes, int(10 * spread)])
@@ -51,6 +52,10 @@ def label_sets(files: list[Path]) -> Iterator[Set]:
             yield f"Dirichlet({spread}), {num_classes} classes", draws, draws.argmax(axis=1)
         rng = np.random.default_rng([num_classes, 1])
         yield f"stand-in, {num_classes} classes", *stand_in(rng, num_classes, count)
+
+
+def file_sets(files: list[Path]) -> Iterator[Set]:
+    """Labels of classifiers."""
     for file in files:
         with np.load(file) as arrays:
             yield file.stem, arrays["probabilities"].astype(np.float64), arrays["labels"]
@@ -101,13 +106,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labels", type=Path, nargs="*", default=[], help="files from benchmarks.label_classifier")
     parser.add_argument("--data", type=Path, help="train a classifier on this folder of images first, a small one")
+    parser.add_argument("--without-draws", action="store_true", help="only those of classifiers")
+    parser.add_argument("--name", default="soft_labels", help="of the result file")
     arguments = parser.parse_args()
     result: dict[str, Any] = {}
-    sets = list(label_sets(arguments.labels))
+    sets = [*([] if arguments.without_draws else drawn_sets()), *file_sets(arguments.labels)]
     if arguments.data is not None:
         from benchmarks.label_classifier import WIDTHS, classifier_labels  # needs torch
 
-        found = classifier_labels(arguments.data, images_per_class=500, epochs=18, widths=WIDTHS)
+        (found,) = classifier_labels(arguments.data, images_per_class=500, epochs=18, widths=WIDTHS)
         sets.append(("classifier of 500 images a class", found["probabilities"].astype(np.float64), found["labels"]))
     for name, probabilities, classes in sets:
         row = result[name] = measure(probabilities, classes)
@@ -121,7 +128,7 @@ def main() -> None:
     for file in arguments.labels:
         with np.load(file) as arrays:
             accuracies[file.stem] = {key: arrays[key].tolist() for key in ("accuracy", "images_per_class", "epochs")}
-    write_result("soft_labels", {"error": ERROR, "classifiers": accuracies, "sets": result})
+    write_result(arguments.name, {"error": ERROR, "classifiers": accuracies, "sets": result})
 
 
 if __name__ == "__main__":

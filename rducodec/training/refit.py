@@ -79,8 +79,8 @@ class Refit:
         if effort.extras:
             scouts += (effort.finalists + 1) * len(effort.extras)
         each = effort.steps + effort.sweeps * SWEEP_STEPS
-        if effort.own and 1 < count <= MAX_COMPARED:
-            each += count * (effort.steps // OWN_SHARE)
+        if effort.own and count <= MAX_COMPARED:
+            each += 2 * count * (effort.steps // OWN_SHARE)
         return SCOUT_STEPS * scouts + finalists * each
 
     def _advance(self, steps: float) -> None:
@@ -162,10 +162,14 @@ class Refit:
         candidates.add(shared)
         if config == self._config:
             candidates.add_existing(self._slices)
-        groups = [[index] for index in range(len(self._parts))]
-        if self._effort.own and 1 < len(groups) <= MAX_COMPARED:
-            self._add_groups(pool, candidates, groups, fit)
-            self._add_groups(pool, candidates, _groups(candidates.assignment()), fit)
+        singles = [[index] for index in range(len(self._parts))]
+        if self._effort.own and len(singles) <= MAX_COMPARED:
+            if _shape(config) == _shape(self._config):  # what was trained with the latents is hard to beat from anew
+                self._add_groups(pool, candidates, singles, [_adapted(_fit_of(part), config) for part in self._slices])
+            if len(singles) > 1:
+                self._add_groups(pool, candidates, singles, [fit] * len(singles))
+            groups = [group for group in _groups(candidates.assignment()) if len(group) < len(singles)]
+            self._add_groups(pool, candidates, groups, [fit] * len(groups))
         if self._effort.sweeps:
             self._refine(pool, candidates)
         return candidates.choice()
@@ -176,16 +180,16 @@ class Refit:
         return pool.submit(self._fit, latents, config, steps, start).result()
 
     def _add_groups(
-        self, pool: ThreadPoolExecutor, candidates: Candidates, groups: Sequence[Sequence[int]], start: Fit
+        self, pool: ThreadPoolExecutor, candidates: Candidates, groups: Sequence[Sequence[int]], starts: Sequence[Fit]
     ) -> None:
-        """A network for every group of slices that is not all of them."""
+        """A network for every group of slices, each from its start."""
 
-        def run(group: Sequence[int]) -> Network | None:
+        def run(group: Sequence[int], start: Fit) -> Network | None:
             latents = pooled([self._parts[index] for index in group])
             fit = self._fit(latents, candidates.config, self._effort.steps // OWN_SHARE, start, WARM_LEARNING_RATE)
             return self._quantized(latents, candidates.config, fit)
 
-        for network in pool.map(run, [group for group in groups if len(group) < len(self._parts)]):
+        for network in pool.map(run, groups, starts):
             if network is not None:
                 candidates.add(network)
 
@@ -216,6 +220,11 @@ def _adapted(fit: Fit, config: LatentConfig) -> Fit:
     if biases.size != shapes[-1][0]:
         biases = np.tile(biases.mean(axis=0), config.num_output_biases())
     return (first, *fit[1:-1], biases.reshape(-1))
+
+
+def _fit_of(part: LatentSlice) -> Fit:
+    """The real tensors of the entropy network that a slice has."""
+    return tuple(np.asarray(tensor.dequantize(), np.float64) for tensor in part.entropy)
 
 
 def _shape(config: LatentConfig) -> tuple[int, int]:

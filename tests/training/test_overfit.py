@@ -11,8 +11,9 @@ import torch
 
 from rducodec.errors import RddInputError
 from rducodec.model import LatentConfig, LatentSlice
+from rducodec.quantization import float_samples
 from rducodec.synthesis.network import synthesize
-from rducodec.training import OverfitSettings, Progress, overfit
+from rducodec.training import OverfitSettings, Progress, overfit, overfit_floats
 from rducodec.training.execution import Execution
 from rducodec.training.export import coded_bits, network_bits, parameter_bits, quantize_networks
 from rducodec.training.objective import Objective, Samples
@@ -56,6 +57,19 @@ def test_training_lowers_the_error_and_the_decoder_agrees() -> None:
     assert decoded == pytest.approx(reports[-1].mse, rel=1e-3)
     assert reports[-1].step == reports[-1].total_steps
     assert sum(reports[-1].bits_per_class) == pytest.approx(reports[-1].num_bits)
+
+
+def test_floats_are_what_is_trained_before_networks_become_integers() -> None:
+    samples = _samples()
+    parts = overfit_floats(samples, CONFIG, SETTINGS)
+    errors = [np.square(float_samples(part, CONFIG) - own).mean() for part, own in zip(parts, samples, strict=True)]
+    assert np.mean(errors) < 0.5 * samples.var()
+    for part, own in zip(parts, overfit(samples, CONFIG, SETTINGS), strict=True):
+        assert len(part.networks()) == len(own.tensors())
+        for tensor, integers in zip(part.networks(), own.tensors(), strict=True):
+            assert tensor.shape == integers.values.shape
+            if tensor.any():  # a float that was not rounded is no multiple of the step
+                assert not np.array_equal(tensor, integers.dequantize())
 
 
 @pytest.mark.parametrize(

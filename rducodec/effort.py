@@ -12,6 +12,9 @@
 | 8 | the same | all | all | all | 2000 | 4 sweeps | 3 |
 | 9 | the same | all | all | all | 4000 | 8 sweeps | 4 |
 
+Fits to a slice alone start from what was fitted to all, and, in the shape of the file, from the network that the slice
+has: that one was trained together with the latents, and takes twice the steps.
+
 Extras are biases for each grid, latents of the next coarser grid, both or none. Networks are compared after SCOUT_STEPS
 on all slices together: that of the file, and every shape with the first of the extras; then, after as many more, the
 cheapest shapes with all extras. The cheapest of all are the finalists, which are fitted in full.

@@ -21,16 +21,18 @@ from rducodec.training.rate import latent_bits
 BATCH_LATENTS = 1 << 15  # of a step
 LEARNING_RATE = 4e-2  # from a random start (measured: half and twice as much end higher)
 WARM_LEARNING_RATE = 1e-2  # from a network that is fitted already
+OWN_LEARNING_RATE = 5e-3  # from one that was trained with the latents
 LAST_SHARE = 0.02  # of the learning rate at the end of the cosine
 STEP = 2.0**-4  # of the parameters as they are expected to be stored: noise of this width makes networks that bear it
+OWN_STEP = 2.0**-5  # of networks that were trained with the latents: the noise must not undo that (64 samples)
 
 
-def _network_bits(tensors: Sequence[Tensor]) -> Tensor:
+def _network_bits(tensors: Sequence[Tensor], step: float) -> Tensor:
     """Bits of the parameters, about: log2(2 e b) each where the mean magnitude b, in steps, is large, 0 where it is 0.
 
     The entropy of a Laplace distribution of scale b is log2(2 e b); 1 is added inside to go through 0.
     """
-    sizes = [tensor.numel() * torch.log2(1 + 2 * math.e / STEP * tensor.abs().mean()) for tensor in tensors]
+    sizes = [tensor.numel() * torch.log2(1 + 2 * math.e / step * tensor.abs().mean()) for tensor in tensors]
     return torch.stack(sizes).sum()
 
 
@@ -41,6 +43,7 @@ def fit_entropy(
     steps: int,
     start: Sequence[np.ndarray] | None = None,
     learning_rate: float = LEARNING_RATE,
+    step: float = STEP,
     seed: int = 0,
     device: torch.device | str = "cpu",
     told: Callable[[float], object] = lambda _: None,
@@ -48,7 +51,8 @@ def fit_entropy(
     """Float64 tensors of `LatentConfig.entropy_shapes` after `steps` steps of Adam.
 
     `latents`: integers (samples, h, w) for each scale, finest first. Starts from `start`, or from random numbers of
-    `seed`. Each step takes about BATCH_LATENTS latents: whole samples, drawn anew. `told` gets 1 for each step.
+    `seed`. Each of the steps takes about BATCH_LATENTS latents: whole samples, drawn anew. `step`: about what an
+    integer of the parameters stands for when they are stored. `told` gets 1 for each step of Adam.
     """
     generator = generator_for(seed, "entropy fit", config.context_size, config.entropy_depth)
     tensors = initial_entropy(config, generator) if start is None else [torch.as_tensor(t)[None] for t in start]
@@ -67,7 +71,7 @@ def fit_entropy(
             index = torch.randperm(count, generator=generator)[:batch].to(device)
             chosen = [grid.index_select(1, index) for grid in grids]
         noisy = [
-            parameter + STEP * (torch.rand(parameter.shape, generator=generator) - 0.5).to(device)
+            parameter + step * (torch.rand(parameter.shape, generator=generator) - 0.5).to(device)
             for parameter in parameters
         ]
         bits = latent_bits(
@@ -77,7 +81,7 @@ def fit_entropy(
             block_elements=execution.block_elements,
             coarser_size=config.coarser_size,
         ).sum()
-        loss = (bits * (count / batch) + _network_bits(parameters)) / total
+        loss = (bits * (count / batch) + _network_bits(parameters, step)) / total
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

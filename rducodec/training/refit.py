@@ -25,10 +25,19 @@ from rducodec.quantization.sharing import (
     network_bits,
 )
 from rducodec.quantization.slices import FloatSlice
-from rducodec.training.entropy_fit import LEARNING_RATE, WARM_LEARNING_RATE, fit_entropy, fitting_threads
+from rducodec.training.entropy_fit import (
+    LEARNING_RATE,
+    OWN_LEARNING_RATE,
+    OWN_STEP,
+    STEP,
+    WARM_LEARNING_RATE,
+    fit_entropy,
+    fitting_threads,
+)
 
 OWN_SHARE = 3  # a network of one slice or group starts from that of all: it takes a third of the steps
 REFINED_LATENTS = 1 << 16  # on which moves of integers are tried
+TRAINED_FACTOR = 2  # times the steps of the fit to all slices, for the network that a slice has
 SWEEP_STEPS = 150  # steps that take about as long as a sweep: for the progress
 
 Fit = tuple[np.ndarray, ...]  # real tensors of a network
@@ -78,10 +87,11 @@ class Refit:
         scouts = shapes if shapes > effort.finalists else 0
         if effort.extras:
             scouts += (effort.finalists + 1) * len(effort.extras)
-        each = effort.steps + effort.sweeps * SWEEP_STEPS
+        each, trained = effort.steps + effort.sweeps * SWEEP_STEPS, 0
         if effort.own and count <= MAX_COMPARED:
-            each += 2 * count * (effort.steps // OWN_SHARE)
-        return SCOUT_STEPS * scouts + finalists * each
+            each += count * (effort.steps // OWN_SHARE)
+            trained = count * TRAINED_FACTOR * effort.steps  # for finalists of the shape of the file: one, as a rule
+        return SCOUT_STEPS * scouts + finalists * each + (trained if finalists > 1 or shapes == 1 else 0)
 
     def _advance(self, steps: float) -> None:
         self._told(steps / self._work, self._best.bits)
@@ -98,7 +108,13 @@ class Refit:
         return self._best
 
     def _fit(
-        self, latents: Grids, config: LatentConfig, steps: int, start: Fit | None, rate: float = LEARNING_RATE
+        self,
+        latents: Grids,
+        config: LatentConfig,
+        steps: int,
+        start: Fit | None,
+        rate: float = LEARNING_RATE,
+        step: float = STEP,
     ) -> Fit:
         return fit_entropy(
             latents,
@@ -106,6 +122,7 @@ class Refit:
             steps=steps,
             start=start,
             learning_rate=rate,
+            step=step,
             device=self._device,
             told=self._advance,
         )
@@ -164,12 +181,12 @@ class Refit:
             candidates.add_existing(self._slices)
         singles = [[index] for index in range(len(self._parts))]
         if self._effort.own and len(singles) <= MAX_COMPARED:
-            if _shape(config) == _shape(self._config):  # what was trained with the latents is hard to beat from anew
-                self._add_groups(pool, candidates, singles, [_adapted(_fit_of(part), config) for part in self._slices])
+            if _shape(config) == _shape(self._config):
+                self._add_trained(pool, candidates)
             if len(singles) > 1:
-                self._add_groups(pool, candidates, singles, [fit] * len(singles))
+                self._add_groups(pool, candidates, singles, fit)
             groups = [group for group in _groups(candidates.assignment()) if len(group) < len(singles)]
-            self._add_groups(pool, candidates, groups, [fit] * len(groups))
+            self._add_groups(pool, candidates, groups, fit)
         if self._effort.sweeps:
             self._refine(pool, candidates)
         return candidates.choice()
@@ -179,17 +196,30 @@ class Refit:
     ) -> Fit:
         return pool.submit(self._fit, latents, config, steps, start).result()
 
-    def _add_groups(
-        self, pool: ThreadPoolExecutor, candidates: Candidates, groups: Sequence[Sequence[int]], starts: Sequence[Fit]
-    ) -> None:
-        """A network for every group of slices, each from its start."""
+    def _add_trained(self, pool: ThreadPoolExecutor, candidates: Candidates) -> None:
+        """The network of every slice, fitted further: what was trained with the latents is hard to beat from anew."""
 
-        def run(group: Sequence[int], start: Fit) -> Network | None:
+        def run(part: LatentSlice) -> Network | None:
+            start = _adapted(_fit_of(part), candidates.config)
+            steps = TRAINED_FACTOR * self._effort.steps
+            fit = self._fit(part.latents, candidates.config, steps, start, OWN_LEARNING_RATE, OWN_STEP)
+            return self._quantized(part.latents, candidates.config, fit)
+
+        for network in pool.map(run, self._slices):
+            if network is not None:
+                candidates.add(network)
+
+    def _add_groups(
+        self, pool: ThreadPoolExecutor, candidates: Candidates, groups: Sequence[Sequence[int]], start: Fit
+    ) -> None:
+        """A network for every group of slices."""
+
+        def run(group: Sequence[int]) -> Network | None:
             latents = pooled([self._parts[index] for index in group])
             fit = self._fit(latents, candidates.config, self._effort.steps // OWN_SHARE, start, WARM_LEARNING_RATE)
             return self._quantized(latents, candidates.config, fit)
 
-        for network in pool.map(run, groups, starts):
+        for network in pool.map(run, groups):
             if network is not None:
                 candidates.add(network)
 

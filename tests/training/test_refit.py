@@ -11,7 +11,8 @@ import pytest
 from rducodec.effort import Effort
 from rducodec.entropy.known import KnownLatents
 from rducodec.model import LatentConfig, LatentSlice
-from rducodec.quantization.sharing import Choice, existing_choice
+from rducodec.quantization.sharing import Candidates, Choice, existing_choice
+from rducodec.training.entropy_fit import fitting_threads
 from rducodec.training.refit import Refit, _adapted
 from rducodec.weights import best_codes, information_bits
 from spec.make_vectors import random_slice
@@ -99,6 +100,26 @@ def test_a_network_with_more_inputs_begins_as_one_without(depth: int) -> None:
     assert tuple(tensor.shape for tensor in adapted) == wide.entropy_shapes()
     assert not adapted[0][:, 8:].any()
     assert all(np.array_equal(a, b) for a, b in zip(fit, _adapted(adapted, config), strict=True))
+
+
+def test_a_trained_network_is_fitted_further() -> None:
+    """So few steps lead nowhere from random numbers."""
+    slices = slices_of(walks(1, 2), walks(2, 1))
+    trained = Refit(slices, CONFIG, Effort(300, own=True), "cpu", lambda *_: None).run()
+    slices = [replace(part, entropy=network) for part, network in zip(slices, trained.networks, strict=True)]
+    further = Refit(slices, CONFIG, Effort(15, own=True), "cpu", lambda *_: None)
+    candidates = Candidates([part.latents for part in slices], CONFIG)
+    with fitting_threads(1) as pool:
+        further._add_trained(pool, candidates)
+    random = Refit(slices, CONFIG, Effort(30, own=False), "cpu", lambda *_: None)._fit(
+        slices[0].latents, CONFIG, 30, None
+    )
+    assert candidates.choice().bits < 1.02 * trained.bits
+    candidates = Candidates([slices[0].latents], CONFIG)
+    network = further._quantized(slices[0].latents, CONFIG, random)
+    assert network is not None
+    candidates.add(network)
+    assert candidates.choice().bits > 1.05 * existing_choice(slices[:1], CONFIG).bits
 
 
 def test_never_worse_than_what_is_there() -> None:

@@ -109,17 +109,34 @@ def with_upsampling(tensor: rducodec.QuantizedTensor) -> Edit:
     return lambda part: dataclasses.replace(part, upsampling=tensor)
 
 
-def entropy_bound_edit(bias: int, biases: int = 1) -> Edit:
+def entropy_bound_edit(bias: int, biases: int = 1, *, grid: int = -1) -> Edit:
     """A last layer of a network without hidden ones, for 12 bits of activations, that reaches 2^31 - 126 + `bias`.
 
-    4095 * 524416 + 2 + `bias`: weight, rounding of the scale, bias. Of several biases only the last is not 0.
+    4095 * 524416 + 2 + `bias`: weight, rounding of the scale, bias. Of several biases only that of `grid` is not 0.
     """
 
     def edit(part: rducodec.LatentSlice) -> rducodec.LatentSlice:
         weight = np.zeros((2, 8), np.int32)
         weight[1, 7] = 524416
-        tensors = (tensor_of(weight, 0), tensor_of([0, 0] * (biases - 1) + [0, bias], 6))
+        offsets = np.zeros((biases, 2), np.int32)
+        offsets[grid, 1] = bias
+        tensors = (tensor_of(weight, 0), tensor_of(offsets.reshape(-1), 6))
         return dataclasses.replace(part, entropy=tensors)
+
+    return edit
+
+
+def residual_bound_edit(weight: int) -> Edit:
+    """A first layer, hidden, for 12 bits of activations, in which output 3 weighs input 3 by `weight` / 16.
+
+    With the residual, the bound is 4095 * |weight + 16| + 8 + 119: weight, rounding, bias; 2^31 - 1 for 524416.
+    """
+
+    def edit(part: rducodec.LatentSlice) -> rducodec.LatentSlice:
+        matrix = np.zeros(part.entropy[0].values.shape, np.int32)
+        matrix[3, 3] = weight
+        bias = with_entropy(1, tensor_of([0, 0, 0, 119, 0, 0, 0, 0], 10))
+        return with_entropy(0, tensor_of(matrix, 4))(bias(part))
 
     return edit
 

@@ -112,6 +112,10 @@ def invalid_sharing(good: dict[str, bytes]) -> Iterator[Invalid]:
     ]
     for name, value, message in decoder:
         yield f"sharing-decoder-{name}", with_header(base, put(DECODER, value)), CORRUPT, message
+    for name, key in (("", ENTROPY), ("decoder-", DECODER)):
+        # Right but for the key: for a decoder that takes it, this is the file without it.
+        own = with_header(good["slices-and-empty-class"], put(key, [0, 4]))
+        yield f"sharing-{name}all-own-payload-fits", own, CORRUPT, "absent"
     for key in (ENTROPY, DECODER):
         raw = with_header(good["raw-8-bits"], put(key, [0, 1, 1, 2]))
         yield f"sharing-raw-{key}", raw, CORRUPT, "raw profile"

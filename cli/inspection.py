@@ -72,6 +72,7 @@ def _profile(dataset: Dataset) -> dict[str, Any]:
         },
         "decoder_network": {
             "widths": list(config.synthesis_widths),
+            "unit_keys": dataset.header.unit_keys,
             "parameters": _num_parameters(config.synthesis_shapes()),
             "upsampling_parameters": _num_parameters(config.tensor_shapes())
             - _num_parameters(config.entropy_shapes())
@@ -142,7 +143,8 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "decoder network",
             f"{layers}, then two 3 x 3 layers, {decoder['parameters']:,} parameters; "
-            f"upsampling {decoder['upsampling_parameters']}",
+            f"upsampling {decoder['upsampling_parameters']}"
+            + (", hidden units sorted" if decoder["unit_keys"] else ""),
         ),
         *_shared(found),
         ("work", f"{found['work']:.3g} multiplications to decode everything"),

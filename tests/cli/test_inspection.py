@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 import rducodec
@@ -50,6 +52,14 @@ def test_json_fields(tmp_path):
     assert entropy["parameters"] == 8 * 8 + 8 + 2 * 8 + 2
     assert decoder["parameters"] == (2 * 3 + 3) + (3 + 1) + 2 * (9 + 1)
     assert decoder["upsampling_parameters"] == 64
+
+
+def test_sorted_units():
+    path = Path(__file__).parents[2] / "spec/vectors/valid/inputs-and-units.rdd"
+    out = run("inspect", path).out
+    assert "5 latents of the next coarser grid, biases for each grid" in out
+    assert "hidden units sorted" in out
+    assert run("inspect", path, "--json").json["decoder_network"]["unit_keys"] == 3
 
 
 def test_raw_file(tmp_path):

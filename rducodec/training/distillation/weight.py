@@ -90,5 +90,9 @@ class HeldSize:
 
 
 def cautious_weight(rate_grad: Tensor, utility_grad: Tensor) -> float:
-    """A weight at which the utility pulls at the latents with `START_SHARE` of the root mean square of the bits."""
-    return START_SHARE * float(rate_grad.norm() / utility_grad.norm().clamp_min(1e-30))
+    """A weight at which the utility pulls at the latents with `START_SHARE` of the root mean square of the bits.
+
+    1 where it does not pull at all, as at networks that give nothing but a constant; the controller goes on from there.
+    """
+    norm = float(utility_grad.norm())
+    return START_SHARE * float(rate_grad.norm()) / norm if norm > 0 else 1.0

@@ -98,7 +98,7 @@ def measure(pool: Pool, max_mse: float, codec_bytes: int | None, effort: int) ->
 
     def with_moves() -> bytes:
         moved = packed(pool, max_mse=max_mse, move_latents=True)
-        return refitted if moved == still else smaller(moved, rule, effort)[1]
+        return refitted if moved == still else min(refitted, smaller(moved, rule, effort)[1], key=len)
 
     last = step("latents that move", with_moves)
     begin = time.perf_counter()

@@ -197,7 +197,7 @@ def encode(source: str, out: str, as_json: bool, **settings: Any) -> None:
     them or the file of the images: --layout lists what is known, and is needed only where it cannot be detected. Or a
     published checkpoint (.pt) of rate-utility optimisation: its latents are kept as they are, and its networks become
     integers that change the samples by at most --max-mse, 0 for the finest steps. With --move-latents, single latents
-    may become cheaper ones within the same limit; that pays from about 1e-4 on.
+    may become cheaper ones within the same limit; at 5e-5 and less, coarser networks mostly use the error better.
 
     Labels (or `soft_labels` beside them) of a row of probabilities each are soft labels; they are kept as integers of
     one sum, no probability changed by more than --label-error. Logits need a --temperature, which is known for DATM.

@@ -16,7 +16,7 @@ from rducodec.effort import DEFAULT_EFFORT, Effort, effort_of
 from rducodec.errors import RddDigestError, RddInputError, RddVersionError
 from rducodec.model import LatentConfig, LatentSlice
 from rducodec.parallel import map_threads
-from rducodec.quantization import FloatSlice, coded_bits, quantize
+from rducodec.quantization import FloatSlice, latent_and_decoder_bits, quantize
 from rducodec.quantization.moves import LatentMoves
 from rducodec.quantization.sharing import Choice, existing_choice
 from rducodec.rate import Rate, bpc
@@ -193,7 +193,7 @@ def _within_limit(
         trials = [(part, 0.0), _moved(part, new_config, reference, max_mse)]
         if not is_shared:
             trials.append(_coarser(part, new_config, reference, max_mse))
-        return min(trials, key=lambda trial: coded_bits(trial[0], new_config))
+        return min(trials, key=lambda trial: latent_and_decoder_bits(trial[0], new_config))
 
     shared = [keys.count(key) > 1 for key in keys]
     found = map_threads(run, list(zip(old, slices, shared, strict=True)), None)

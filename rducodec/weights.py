@@ -60,8 +60,8 @@ def _split(values: np.ndarray, raw_bits: np.ndarray | int) -> tuple[np.ndarray, 
     return high, values + half - (high << raw_bits)
 
 
-def offset_bits(magnitudes: np.ndarray, scale_indices: np.ndarray) -> np.ndarray:
-    """Code length in bits of offsets around a mean of 0, float64, shape (scales, magnitudes).
+def magnitude_bits(magnitudes: np.ndarray, scale_indices: np.ndarray) -> np.ndarray:
+    """Code length in bits of offsets of these magnitudes around a mean of 0, float64, shape (scales, magnitudes).
 
     Infinite for magnitudes that cannot be coded.
     """
@@ -73,8 +73,8 @@ def offset_bits(magnitudes: np.ndarray, scale_indices: np.ndarray) -> np.ndarray
 
 @cache
 def _small_magnitude_bits() -> np.ndarray:
-    """`offset_bits` of the magnitudes below SMALL_MAGNITUDES under all scales: a search asks for them all the time."""
-    return offset_bits(np.arange(SMALL_MAGNITUDES), np.arange(tables.NUM_SCALES))
+    """`magnitude_bits` of the magnitudes below SMALL_MAGNITUDES under all scales: a search asks for them all the time."""
+    return magnitude_bits(np.arange(SMALL_MAGNITUDES), np.arange(tables.NUM_SCALES))
 
 
 def _total_bits(magnitudes: np.ndarray, scales: slice) -> np.ndarray:
@@ -83,7 +83,7 @@ def _total_bits(magnitudes: np.ndarray, scales: slice) -> np.ndarray:
         counts = np.bincount(magnitudes)
         return _small_magnitude_bits()[scales, : len(counts)] @ counts
     unique, counts = np.unique(magnitudes, return_counts=True)
-    return offset_bits(unique, np.arange(scales.start, scales.stop)) @ counts
+    return magnitude_bits(unique, np.arange(scales.start, scales.stop)) @ counts
 
 
 def best_code(values: np.ndarray) -> tuple[int, int, float]:
@@ -273,7 +273,7 @@ def decode_codes(decoder: Decoder, shapes: Sequence[tuple[int, ...]], keys: Plac
 def _known_bits(offsets: np.ndarray, scale_index: int) -> float:
     """Bits of offsets under a scale; one beyond MAX_OFFSET counts as MAX_OFFSET."""
     magnitudes, counts = np.unique(np.minimum(np.abs(offsets), MAX_OFFSET), return_counts=True)
-    return float(offset_bits(magnitudes, np.array([scale_index]))[0] @ counts)
+    return float(magnitude_bits(magnitudes, np.array([scale_index]))[0] @ counts)
 
 
 def information_bits(tensors: Sequence[QuantizedTensor], codes: TensorCodes, keys: Places = NO_KEYS) -> np.ndarray:
@@ -290,7 +290,7 @@ def information_bits(tensors: Sequence[QuantizedTensor], codes: TensorCodes, key
     )
     bits = np.zeros(len(tensors))
     for numbers, scale_index in three:
-        bits += offset_bits(np.abs(numbers), np.array([scale_index]))[0]
+        bits += magnitude_bits(np.abs(numbers), np.array([scale_index]))[0]
     offsets = _Offsets.of(_flat(tensors), np.repeat(codes.raw_bits.astype(np.int64), sizes), keys)
     ends = np.cumsum(sizes)
     for index, (end, size) in enumerate(zip(ends.tolist(), sizes.tolist(), strict=True)):

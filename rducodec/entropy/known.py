@@ -9,7 +9,7 @@ import numpy as np
 
 from rducodec.entropy.context import wavefront_of
 from rducodec.entropy.network import stack_networks
-from rducodec.entropy.symbols import offset_information
+from rducodec.entropy.symbols import offset_bits
 from rducodec.model import LatentConfig, QuantizedTensor
 
 
@@ -40,4 +40,4 @@ class KnownLatents:
         """
         stacked = stack_networks([network], self.config)
         prediction = stacked.predict(stacked.context_values(self.contexts[None]), self.grids)
-        return offset_information(self.values - prediction.centre[0], prediction.row[0])
+        return float(offset_bits(self.values - prediction.centre[0], prediction.row[0]).sum())

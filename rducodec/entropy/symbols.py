@@ -130,13 +130,14 @@ def escape_bits(magnitudes: np.ndarray, scales: np.ndarray) -> np.ndarray:
     return 1 + tail_bits[scales, tails] + np.where(tails == tables.ESCAPE, prefixes + widths, 0)
 
 
-def offset_information(offsets: np.ndarray, rows: np.ndarray) -> float:
-    """Bits of offsets under their rows of the primary table, as `encode_offsets` codes them (both of shape (n,))."""
+def offset_bits(offsets: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Bits, float64, of each offset under its row of the primary table, as `encode_offsets` codes it (equal shapes)."""
     magnitudes = np.abs(offsets)
     escaped = magnitudes >= TAIL_START
     symbols = np.where(escaped, tables.ESCAPE, _SYMBOL_OF_OFFSET[np.where(escaped, 0, offsets) + tables.OFFSET_REACH])
-    bits = float(tables.primary_bits()[rows, symbols].sum())
-    return bits + float(escape_bits(magnitudes[escaped], rows[escaped] // tables.NUM_MEANS).sum())
+    bits = tables.primary_bits()[rows, symbols]
+    bits[escaped] += escape_bits(magnitudes[escaped], rows[escaped] // tables.NUM_MEANS)
+    return bits
 
 
 def encode_raw_bits(encoder: Encoder, values: np.ndarray, widths: np.ndarray) -> None:

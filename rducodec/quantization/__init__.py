@@ -24,7 +24,7 @@ from rducodec.quantization.slices import FloatSlice
 from rducodec.synthesis import synthesize
 from rducodec.weights import best_code
 
-__all__ = ["DEFAULT_MAX_MSE", "FloatSlice", "coded_bits", "float_samples", "quantize", "squared_error"]
+__all__ = ["DEFAULT_MAX_MSE", "FloatSlice", "float_samples", "latent_and_decoder_bits", "quantize", "squared_error"]
 
 DEFAULT_MAX_MSE = 5e-6
 MARGIN = 0.98  # of the limit, where the rounding of activations took an error over it
@@ -147,10 +147,10 @@ def _with_moves(
         trial = _quantized(part, still.entropy, config, max_mse, compensate, best)
     except RddInputError:  # less error than the networks need
         return still
-    return trial if coded_bits(trial, config) < coded_bits(still, config) else still
+    return trial if latent_and_decoder_bits(trial, config) < latent_and_decoder_bits(still, config) else still
 
 
-def coded_bits(part: LatentSlice, config: LatentConfig) -> float:
+def latent_and_decoder_bits(part: LatentSlice, config: LatentConfig) -> float:
     """Bits of latents and decoder networks; the entropy network is not counted."""
     latents = KnownLatents.of(part.latents, config).information(part.entropy)
     return latents + sum(best_code(tensor.values)[2] for tensor in (part.upsampling, *part.synthesis))

@@ -23,7 +23,7 @@ from rducodec.quantization.allocation import MAX_FRAC_BITS, bits_of_steps, cheap
 from rducodec.quantization.render import render
 from rducodec.quantization.sensitivity import curvature, jacobian
 from rducodec.quantization.slices import FloatSlice
-from rducodec.weights import MAX_VALUE, best_code, offset_bits
+from rducodec.weights import MAX_VALUE, best_code, magnitude_bits
 
 MAX_GROUP = 2048  # parameters that make up for each other; time and memory grow with it, bytes shrink
 OUTPUTS_OF_PARAMETER = 6  # sample values looked at for each parameter of a group
@@ -245,7 +245,7 @@ class CompensatedSearch:
         magnitudes = np.arange(TABLE_MAGNITUDES)
         for index in range(len(self._networks)):
             scale, raw_bits, _ = best_code(self._of(values, index))
-            rows.append(offset_bits((magnitudes + (1 << raw_bits >> 1)) >> raw_bits, np.array([scale]))[0])
+            rows.append(magnitude_bits((magnitudes + (1 << raw_bits >> 1)) >> raw_bits, np.array([scale]))[0])
         return np.stack(rows)
 
     def _of(self, values: np.ndarray, tensor: int) -> np.ndarray:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rducodec.entropy import tables
 from rducodec.entropy.context import context_offsets, wavefront_of
 from rducodec.entropy.network import LATENT_MAX, LATENT_MIN, stack_networks
-from rducodec.entropy.symbols import TAIL_START, escape_bits
+from rducodec.entropy.symbols import offset_bits
 from rducodec.model import LatentConfig, QuantizedTensor
 from rducodec.quantization.adjoint import Adjoint
 from rducodec.quantization.render import render
@@ -146,7 +145,7 @@ class LatentMoves:
         contexts = np.take(padded, self._gather.reshape(-1), axis=0).reshape(1, len(self._gather), -1)
         prediction = self._entropy.predict(self._entropy.context_values(contexts), self._grid_of)
         centre = prediction.centre[0].reshape(values.shape)
-        bits = _offset_bits(values - centre, prediction.row[0].reshape(values.shape))
+        bits = offset_bits(values - centre, prediction.row[0].reshape(values.shape))
         return bits, centre
 
     def _saved(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -219,14 +218,3 @@ def _masks(config: LatentConfig) -> list[np.ndarray]:
                 if mask.any():
                     masks.append(mask)
     return masks
-
-
-def _offset_bits(offsets: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Bits of each offset under its row of the primary table, float64."""
-    magnitudes = np.abs(offsets)
-    symbols = np.where(offsets > 0, 2 * offsets - 1, -2 * offsets)
-    escaped = magnitudes >= TAIL_START
-    bits = tables.primary_bits()[rows, np.where(escaped, tables.ESCAPE, symbols)]
-    if escaped.any():
-        bits[escaped] += escape_bits(magnitudes[escaped], rows[escaped] // tables.NUM_MEANS)
-    return bits

@@ -14,6 +14,7 @@ from rducodec.entropy.symbols import (
     decode_raw_bits,
     encode_offsets,
     encode_raw_bits,
+    offset_bits,
 )
 
 EDGES = [0, 7, -7, 8, -8, 22, 23, -23, 24, 1000, -32768, 32767, MAX_OFFSET, -MAX_OFFSET]
@@ -39,3 +40,15 @@ def test_offsets_and_bits_come_back(batch: list[tuple[int, int]], bits: list[tup
         assert decode_offsets(decoder, rows).tolist() == offsets.tolist()
         assert decode_raw_bits(decoder, widths).tolist() == values.tolist()
         decoder.finish()
+
+
+def test_bits_of_offsets_are_what_the_coder_takes() -> None:
+    """One for each offset: summed over many, the length of the payload but for the coder's last words."""
+    rng = np.random.default_rng(5)
+    rows = rng.integers(0, 4960, 20_000)
+    offsets = np.round(rng.laplace(0, 3.0, 20_000) ** 3).clip(-MAX_OFFSET, MAX_OFFSET).astype(np.int32)
+    encoder = RangeEncoder()
+    encode_offsets(encoder, offsets, rows)
+    length, bits = 8 * len(encoder.finish()), offset_bits(offsets, rows)
+    assert bits.shape == offsets.shape
+    assert bits.sum() <= length <= bits.sum() * 1.001 + 64

@@ -9,9 +9,8 @@ import pytest
 import rducodec
 from rducodec.entropy.context import wavefront_of
 from rducodec.entropy.known import KnownLatents
-from rducodec.entropy.symbols import offset_information
 from rducodec.quantization import FloatSlice, quantize, squared_error
-from rducodec.quantization.moves import LatentMoves, _masks, _offset_bits
+from rducodec.quantization.moves import LatentMoves, _masks
 from rducodec.quantization.render import render
 from spec.vector_tools import random_slice
 
@@ -81,12 +80,6 @@ def test_what_single_moves_save_adds_up(config: rducodec.LatentConfig) -> None:
     for mask in own._masks[::5]:
         after, _ = own._costs(values + np.sign(centre - values) * mask[:, None])
         assert own._saved(bits, after)[mask].sum() == pytest.approx(bits.sum() - after.sum())
-
-
-def test_bits_of_offsets_are_those_of_the_whole() -> None:
-    rng = np.random.default_rng(5)
-    offsets, rows = rng.integers(-60, 60, 500), rng.integers(0, 155 * 32, 500)
-    assert _offset_bits(offsets, rows).sum() == pytest.approx(offset_information(offsets, rows))
 
 
 def test_one_limit_for_moves_and_networks() -> None:

@@ -73,7 +73,7 @@ def magnitude_bits(magnitudes: np.ndarray, scale_indices: np.ndarray) -> np.ndar
 
 @cache
 def _small_magnitude_bits() -> np.ndarray:
-    """`magnitude_bits` of the magnitudes below SMALL_MAGNITUDES under all scales: a search asks for them all the time."""
+    """`magnitude_bits` of the magnitudes below SMALL_MAGNITUDES under all scales: searches ask for them a lot."""
     return magnitude_bits(np.arange(SMALL_MAGNITUDES), np.arange(tables.NUM_SCALES))
 
 

@@ -1,9 +1,9 @@
 """Every way to fewer bits in one table: checkpoints and files before and after, beside the published rule and codec.
 
     python -m benchmarks.fewer_bits --pool pool.pt --codec 12703,11438,10304 [--own FOLDER --images IMAGES]
-        [--file some.rdd ...] [--efforts 3,5] [--resume]
+        [--limits 5e-6] [--file some.rdd ...] [--efforts 3,5] [--resume]
 
-Checkpoints: --pool at the three published limits of the mean squared error, and with --own the two of
+Checkpoints: --pool at the three published limits of the mean squared error or at others, and with --own the two of
 `benchmarks.make_pool` at the middle one, made in FOLDER where they are not there; all steps of
 `benchmarks.checkpoints` at the last effort. Beside the whole files stand the published estimate (which counts neither
 header nor labels) and, as told by --codec, what the published codec wrote of --pool (it is not run here); beside
@@ -159,7 +159,8 @@ def main() -> None:
     """All rows, one after the other; written as they come."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=Path)
-    parser.add_argument("--codec", help=f"bytes that the published codec wrote of it at {checkpoints.LIMITS}")
+    parser.add_argument("--limits", default=",".join(map(str, checkpoints.LIMITS)), help="of the squared error of it")
+    parser.add_argument("--codec", help="bytes that the published codec wrote of it at each limit")
     parser.add_argument("--own", type=Path, help="folder of checkpoints of our own")
     parser.add_argument("--images", type=Path, help="folder class/image.jpg that one of them is made of")
     parser.add_argument("--file", type=Path, action="append", default=[])
@@ -170,7 +171,7 @@ def main() -> None:
     if arguments.own and not arguments.images:
         parser.error("--own needs --images")
     efforts = [int(effort) for effort in arguments.efforts.split(",")]
-    limits, middle = checkpoints.LIMITS, sorted(checkpoints.LIMITS)[1]
+    limits, middle = [float(limit) for limit in arguments.limits.split(",")], sorted(checkpoints.LIMITS)[1]
     codec = list(map(int, arguments.codec.split(","))) if arguments.codec else [None] * len(limits)
     pairs = zip(limits, codec, strict=True)
     jobs: list[Job] = [(arguments.pool, *pair) for pair in pairs] if arguments.pool else []

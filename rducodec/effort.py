@@ -12,8 +12,9 @@
 | 8 | the same | all | all | all | 2000 | 4 sweeps | 3 |
 | 9 | the same | all | all | all | 4000 | 8 sweeps | 4 |
 
-Fits to a slice alone start from what was fitted to all, and, in the shape of the file, from the network that the slice
-has: that one was trained together with the latents, and takes twice the steps.
+Fits to a slice alone start from what was fitted to all. Besides, from effort 3 on, the network that a slice has is
+fitted further, in twice the steps: it was trained together with the latents. It gets biases and the coarser grid, from
+effort 5 on also biases alone; short fits of new networks could not tell what becomes of it.
 
 Extras are biases for each grid, latents of the next coarser grid, both or none. Networks are compared after SCOUT_STEPS
 on all slices together: that of the file, and every shape with the first of the extras; then, after as many more, the
@@ -65,6 +66,12 @@ class Effort:
     def variants(self, config: LatentConfig) -> list[LatentConfig]:
         """A configuration with every one of the extras."""
         return [_with_extras(config, extras) for extras in self.extras]
+
+    def trained(self, config: LatentConfig) -> list[LatentConfig]:
+        """As what the networks of the file are fitted further; at high efforts with each of the best extras."""
+        if not self.extras:
+            return [config]
+        return [_with_extras(config, extras) for extras in _BEST_EXTRAS[0 if self.finalists > 1 else -1 :]]
 
 
 def _with_extras(config: LatentConfig, extras: tuple[int, bool]) -> LatentConfig:

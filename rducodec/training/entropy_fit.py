@@ -21,7 +21,8 @@ from rducodec.training.rate import latent_bits
 BATCH_LATENTS = 1 << 15  # of a step
 LEARNING_RATE = 4e-2  # from a random start (measured: half and twice as much end higher)
 WARM_LEARNING_RATE = 1e-2  # from a network that is fitted already
-OWN_LEARNING_RATE = 5e-3  # from one that was trained with the latents
+OWN_RATE_OF_STEP = 2e-2 / 2400  # times the steps: from one trained with the latents (600 to 2400 steps measured)
+MAX_OWN_RATE = 2e-2  # of these, twice as much ends higher
 LAST_SHARE = 0.02  # of the learning rate at the end of the cosine
 STEP = 2.0**-4  # of the parameters as they are expected to be stored: noise of this width makes networks that bear it
 OWN_STEP = 2.0**-5  # of networks that were trained with the latents: the noise must not undo that (64 samples)
@@ -88,6 +89,11 @@ def fit_entropy(
         schedule.step()
         told(1)
     return tuple(parameter.detach()[0].cpu().double().numpy() for parameter in parameters)
+
+
+def own_learning_rate(steps: int) -> float:
+    """For a network that was trained with the latents: few steps must not lead away from what it has."""
+    return min(MAX_OWN_RATE, OWN_RATE_OF_STEP * steps)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,12 +27,12 @@ from rducodec.quantization.sharing import (
 from rducodec.quantization.slices import FloatSlice
 from rducodec.training.entropy_fit import (
     LEARNING_RATE,
-    OWN_LEARNING_RATE,
     OWN_STEP,
     STEP,
     WARM_LEARNING_RATE,
     fit_entropy,
     fitting_threads,
+    own_learning_rate,
 )
 
 OWN_SHARE = 3  # a network of one slice or group starts from that of all: it takes a third of the steps
@@ -87,11 +87,16 @@ class Refit:
         scouts = shapes if shapes > effort.finalists else 0
         if effort.extras:
             scouts += (effort.finalists + 1) * len(effort.extras)
-        each, trained = effort.steps + effort.sweeps * SWEEP_STEPS, 0
-        if effort.own and count <= MAX_COMPARED:
+        each, trained = effort.steps, len(effort.trained(self._config)) if self._single else 0
+        if self._single:
             each += count * (effort.steps // OWN_SHARE)
-            trained = count * TRAINED_FACTOR * effort.steps  # for finalists of the shape of the file: one, as a rule
-        return SCOUT_STEPS * scouts + finalists * each + (trained if finalists > 1 or shapes == 1 else 0)
+        refined = (finalists + trained) * effort.sweeps * SWEEP_STEPS
+        return SCOUT_STEPS * scouts + finalists * each + trained * count * TRAINED_FACTOR * effort.steps + refined
+
+    @property
+    def _single(self) -> bool:
+        """Whether slices get networks of their own."""
+        return self._effort.own and len(self._slices) <= MAX_COMPARED
 
     def _advance(self, steps: float) -> None:
         self._told(steps / self._work, self._best.bits)
@@ -99,13 +104,37 @@ class Refit:
     def run(self) -> Choice:
         """The best choice; never worse than sharing what is there. Deterministic on one machine."""
         threads = 1 if self._device != "cpu" else os.cpu_count() or 1
+        trained = self._effort.trained(self._config) if self._single else []
         with fitting_threads(threads) as pool:
-            for config, start in self._finalists(pool):
-                choice = self._fitted(pool, config, start)
+            new = self._finalists(pool)
+            for config in dict.fromkeys([*new, *trained]):
+                choice = self._choice(pool, config, new, is_trained=config in trained)
                 if choice is not None and choice.bits < self._best.bits:
                     self._best = choice
                 self._advance(0)
         return self._best
+
+    def _choice(
+        self,
+        pool: ThreadPoolExecutor,
+        config: LatentConfig,
+        new: Mapping[LatentConfig, Fit | None],
+        *,
+        is_trained: bool,
+    ) -> Choice | None:
+        """Of networks of one shape: those of the file, new ones if it is a finalist, trained ones fitted further."""
+        candidates = Candidates(self._parts, config)
+        if config == self._config:
+            candidates.add_existing(self._slices)
+        if config in new:
+            self._add_new(pool, candidates, new[config])
+        if is_trained:
+            self._add_trained(pool, candidates)
+        if not candidates.networks:
+            return None
+        if self._effort.sweeps:
+            self._refine(pool, candidates)
+        return candidates.choice()
 
     def _fit(
         self,
@@ -127,12 +156,12 @@ class Refit:
             told=self._advance,
         )
 
-    def _finalists(self, pool: ThreadPoolExecutor) -> list[tuple[LatentConfig, Fit | None]]:
+    def _finalists(self, pool: ThreadPoolExecutor) -> dict[LatentConfig, Fit | None]:
         """Shapes with what they start from: the cheapest after a short fit, with one network or one a slice."""
         effort = self._effort
         configs = effort.configs(self._config)
         if len(configs) <= effort.finalists and not effort.extras:
-            return [(config, None) for config in configs]
+            return dict.fromkeys(configs)
         scouts = list(pool.map(self._scout, configs))
         variants = {
             variant: _adapted(scout.fit, variant)
@@ -140,7 +169,7 @@ class Refit:
             for variant in effort.variants(scout.config)
         }
         scouts += pool.map(self._scout, variants.keys(), variants.values())
-        return [(scout.config, scout.fit) for scout in self._ranked(scouts)[: effort.finalists]]
+        return {scout.config: scout.fit for scout in self._ranked(scouts)[: effort.finalists]}
 
     def _ranked(self, scouts: Sequence[_Scout]) -> list[_Scout]:
         """The cheapest first, with one network for all slices, then with one for each, in turn."""
@@ -169,27 +198,18 @@ class Refit:
         except RddInputError:  # beyond the sums of a reader
             return None
 
-    def _fitted(self, pool: ThreadPoolExecutor, config: LatentConfig, start: Fit | None) -> Choice | None:
-        """Networks of one shape: of all slices, of single ones, of the groups that follow from these."""
-        candidates = Candidates(self._parts, config)
-        fit = self._fit_in(pool, self._all, config, self._effort.steps, start)
-        shared = self._quantized(self._all, config, fit)
+    def _add_new(self, pool: ThreadPoolExecutor, candidates: Candidates, start: Fit | None) -> None:
+        """Networks that know nothing of those of the file: of all slices, of single ones, of the groups that follow."""
+        fit = self._fit_in(pool, self._all, candidates.config, self._effort.steps, start)
+        shared = self._quantized(self._all, candidates.config, fit)
         if shared is None:
-            return None
+            return
         candidates.add(shared)
-        if config == self._config:
-            candidates.add_existing(self._slices)
-        singles = [[index] for index in range(len(self._parts))]
-        if self._effort.own and len(singles) <= MAX_COMPARED:
-            if _shape(config) == _shape(self._config):
-                self._add_trained(pool, candidates)
-            if len(singles) > 1:
-                self._add_groups(pool, candidates, singles, fit)
-            groups = [group for group in _groups(candidates.assignment()) if len(group) < len(singles)]
-            self._add_groups(pool, candidates, groups, fit)
-        if self._effort.sweeps:
-            self._refine(pool, candidates)
-        return candidates.choice()
+        if not self._single or len(self._parts) == 1:
+            return
+        self._add_groups(pool, candidates, [[index] for index in range(len(self._parts))], fit)
+        groups = [group for group in _groups(candidates.assignment()) if len(group) < len(self._parts)]
+        self._add_groups(pool, candidates, groups, fit)
 
     def _fit_in(
         self, pool: ThreadPoolExecutor, latents: Grids, config: LatentConfig, steps: int, start: Fit | None
@@ -202,7 +222,7 @@ class Refit:
         def run(part: LatentSlice) -> Network | None:
             start = _adapted(_fit_of(part), candidates.config)
             steps = TRAINED_FACTOR * self._effort.steps
-            fit = self._fit(part.latents, candidates.config, steps, start, OWN_LEARNING_RATE, OWN_STEP)
+            fit = self._fit(part.latents, candidates.config, steps, start, own_learning_rate(steps), OWN_STEP)
             return self._quantized(part.latents, candidates.config, fit)
 
         for network in pool.map(run, self._slices):

@@ -122,6 +122,15 @@ def test_a_trained_network_is_fitted_further() -> None:
     assert candidates.choice().bits > 1.05 * existing_choice(slices[:1], CONFIG).bits
 
 
+def test_trained_networks_get_extras_that_no_finalist_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Refit, "_finalists", lambda *_: {})
+    slices = slices_of(scaled_by_the_coarser_grid(1), scaled_by_the_coarser_grid(2))
+    for number, effort in enumerate((Effort(60, own=True), Effort(60, own=True, extras=((0, True), (5, True))))):
+        choice = Refit(slices, CONFIG, effort, "cpu", lambda *_: None).run()
+        assert choice.config.coarser_size == (0, 5)[number]
+        assert choice.bits < existing_choice(slices, CONFIG).bits
+
+
 def test_never_worse_than_what_is_there() -> None:
     slices = [random_slice(CONFIG, 2, np.random.default_rng(1), spread=0.1)]
     existing = existing_choice(slices, CONFIG)

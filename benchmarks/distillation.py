@@ -1,13 +1,14 @@
 """What distilled bytes are worth: accuracy at several sizes, beside rivals of the same size, all through `rdd`.
 
     python -m benchmarks.distillation RECIPE... [--root PATH] --targets 0.2 0.3 --runs FOLDER [--spc-per-kb N]
-        [--protocol P] [--pixels RECIPE] [--full-data] [--set KEY=VALUE] [--eval-set KEY=VALUE] [--name NAME]
+        [--protocol P] [--pixels RECIPE...] [--pixels-set KEY=VALUE] [--full-data] [--set KEY=VALUE]
+        [--eval-set KEY=VALUE] [--name NAME]
 
 For each target in kB per class and each recipe: `rdd train` (after `rdd experts` where the loss follows them; resumed
 if it was interrupted), then `rdd eval` of the distilled file, of the overfitted one that it started from, and of real
-images as PNG, JPEG, WebP and lossless .rdd in as many bytes. With --pixels also the loss of that recipe on plain
-pixels, with as many samples as fit as float32, as float16 and as 8 bits; with --full-data all real images. Evaluations
-that are done are kept in FOLDER; the result is written after every target.
+images as PNG, JPEG, WebP and lossless .rdd in as many bytes. With --pixels also the losses of these recipes on plain
+pixels, changed by --pixels-set, with as many samples as fit as float32, as float16 and as 8 bits; with --full-data all
+real images. Evaluations that are done are kept in FOLDER; the result is written after every target.
 """
 
 from __future__ import annotations
@@ -71,19 +72,19 @@ def evaluate(
     return result
 
 
-def pixel_runs(target: float, arguments: argparse.Namespace, data: Sequence[str]) -> list[Path]:
+def pixel_runs(recipe: str, target: float, arguments: argparse.Namespace, data: Sequence[str]) -> list[Path]:
     """Files of plain pixels that take at most the target, but for what surrounds the pixels."""
     files = []
-    configuration = read_configuration(arguments.pixels, arguments.set)
+    configuration = read_configuration(recipe, arguments.set)
     shape = load_data(configuration.data.name, arguments.root, cache=arguments.cache).train.shape
     for number, num_bytes in PIXEL_NUMBERS.items():
         spc = int(target * BYTES_PER_KB / (shape[0] * shape[1] * shape[2] * num_bytes))
         if spc < 1:
             continue
-        folder = arguments.runs / f"pixels-{target}kB-{number.replace(' ', '-')}"
+        folder = arguments.runs / f"{recipe}-{target}kB-pixels-{number.replace(' ', '-')}"
         plain = ["samples.parameterization=pixels", "export.target_bpc=none"]
-        changes = [*arguments.set, *plain, f"samples.spc={spc}", f"export.number={number}"]
-        train(arguments.pixels, folder, data, changes)
+        changes = [*arguments.set, *plain, *arguments.pixels_set, f"samples.spc={spc}", f"export.number={number}"]
+        train(recipe, folder, data, changes)
         files.append(folder / "distilled.rdd")
     return files
 
@@ -116,7 +117,8 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--full-data", action="store_true")
-    parser.add_argument("--pixels", help="Recipe whose loss is applied to plain pixels.")
+    parser.add_argument("--pixels", nargs="+", default=[], metavar="RECIPE", help="Whose losses see plain pixels, too.")
+    parser.add_argument("--pixels-set", action="append", default=[])
     parser.add_argument("--spc-per-kb", type=float, help="Samples of a class follow the target.")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--eval-set", action="append", default=[])
@@ -138,7 +140,7 @@ def main() -> None:
         for recipe, folder in folders.items():
             train(recipe, folder, data, changes)
         files = [folder / f"{name}.rdd" for folder in folders.values() for name in ("distilled", "overfitted")]
-        files += pixel_runs(target, arguments, data) if arguments.pixels else []
+        files += [file for recipe in arguments.pixels for file in pixel_runs(recipe, target, arguments, data)]
         document = evaluate(files[:1], first, arguments, "--baselines")  # in the bytes of the first distilled file
         rows = document.pop("rows") + evaluate(files[1:], first, arguments)["rows"]
         rows += evaluate([], first, arguments, "--full-data")["rows"] if arguments.full_data else []

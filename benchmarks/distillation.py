@@ -145,7 +145,8 @@ def main() -> None:
         rows = document.pop("rows") + evaluate(files[1:], first, arguments)["rows"]
         rows += evaluate([], first, arguments, "--full-data")["rows"] if arguments.full_data else []
         for row in rows:
-            row["name"] = row["name"].removeprefix(f"{arguments.runs}/")
+            if row["kind"] == "file":
+                row["name"] = "/".join(Path(row["name"]).parts[-2:])  # the run and its file
         print(f"{target} kB per class", *map(line, rows), sep="\n", flush=True)
         ends = {recipe: last_log_line(folder) for recipe, folder in folders.items()}
         result["targets"].append({"target_kb": target, "rows": rows, "last_log_lines": ends})

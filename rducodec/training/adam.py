@@ -19,16 +19,17 @@ class Adam:
     first: list[Tensor]
     second: list[Tensor]
     steps: int = 0
+    beta2: float = BETA2
 
     @classmethod
-    def for_tensors(cls, tensors: Sequence[Tensor]) -> Adam:
+    def for_tensors(cls, tensors: Sequence[Tensor], *, beta2: float = BETA2) -> Adam:
         """The state before the first step."""
-        return cls([torch.zeros_like(t) for t in tensors], [torch.zeros_like(t) for t in tensors])
+        return cls([torch.zeros_like(t) for t in tensors], [torch.zeros_like(t) for t in tensors], beta2=beta2)
 
     def select(self, index: Tensor) -> Adam:
         """The state of the slices `index`."""
         first, second = ([t.index_select(0, index) for t in moments] for moments in (self.first, self.second))
-        return Adam(first, second, self.steps)
+        return Adam(first, second, self.steps, self.beta2)
 
     def state(self) -> dict[str, Tensor]:
         """Moments and number of steps as tensors, for a checkpoint."""
@@ -37,18 +38,18 @@ class Adam:
         return named | {"adam_steps": torch.tensor(self.steps)}
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Tensor], *, device: torch.device) -> Adam:
-        """Inverse of `state`."""
+    def of_state(cls, state: Mapping[str, Tensor], *, device: torch.device, beta2: float = BETA2) -> Adam:
+        """Inverse of `state`, which does not hold beta2."""
         count = sum(name.startswith("first.") for name in state)
         first, second = ([state[f"{name}.{i}"].to(device) for i in range(count)] for name in ("first", "second"))
-        return cls(first, second, int(state["adam_steps"]))
+        return cls(first, second, int(state["adam_steps"]), beta2)
 
     def step(self, tensors: Sequence[Tensor], grads: Sequence[Tensor], *, learning_rates: Sequence[float]) -> None:
         """Move the tensors for which there is a gradient, in place, each at its own rate."""
         self.steps += 1
-        correction1, correction2 = 1 - BETA1**self.steps, 1 - BETA2**self.steps
+        correction1, correction2 = 1 - BETA1**self.steps, 1 - self.beta2**self.steps
         for x, grad, m, v, rate in zip(tensors, grads, self.first, self.second, learning_rates, strict=False):
             m.lerp_(grad, 1 - BETA1)
-            v.mul_(BETA2).addcmul_(grad, grad, value=1 - BETA2)
+            v.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
             denominator = v.sqrt().div_(correction2**0.5).add_(EPSILON)
             x.addcdiv_(m, denominator, value=-rate / correction1)

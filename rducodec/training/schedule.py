@@ -6,16 +6,19 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from rducodec.model import LatentConfig
+
 WARM_UP_SHARE = 0.02  # of the steps, for each half of the warm-up; a candidate costs as much as the slice itself
 STRAIGHT_THROUGH_SHARE = 0.1
 LATENTS_SHARE = 0.1
 SECOND_CANDIDATES = 2  # candidates that go on after the first half of the warm-up
 LEARNING_RATE = 1e-2
-# Learning rates of networks in shares of that of the latents. The published rate, 1e-2 for all, makes a 480-wide layer
-# jump: after 100 steps on 128 CIFAR images 19.4 dB, with a tenth of it for the synthesis 28.1 dB at the same rate.
-ENTROPY_RATE_SHARE = 0.3
-UPSAMPLING_RATE_SHARE = 0.3
-SYNTHESIS_RATE_SHARE = 0.1
+# First gradients are much larger than later ones: with the usual 0.999 their squares hold back the next thousand steps
+# (benchmarks/optimiser.py).
+BETA2 = 0.9
+# A wide synthesis jumps at the rate of the latents; these suit widths of 16, 40 and 480.
+SYNTHESIS_RATE_SHARE = 1.5
+SYNTHESIS_RATE_EXPONENT = -1 / 3  # of the largest width
 SOFT_END_RATE = 1e-3  # not zero: latents still have to follow lmbda when a target size is held
 STRAIGHT_THROUGH_RATE = 1e-4
 LATENTS_RATE = 1e-3  # with the last noise; straight-through at this stage ended 1 % larger and 0.1 dB lower on digits
@@ -96,3 +99,10 @@ def stages(steps: int, *, candidates: int) -> tuple[Stage, ...]:
             quantized_networks=True,
         ),
     )
+
+
+def rate_shares(config: LatentConfig) -> list[float]:
+    """Learning rates of latents, entropy network, upsampling and synthesis, in shares of that of a stage."""
+    synthesis = SYNTHESIS_RATE_SHARE * max(config.synthesis_widths, default=1) ** SYNTHESIS_RATE_EXPONENT
+    shared = 1 + len(config.entropy_shapes()) + 1
+    return [1.0] * shared + [min(1.0, synthesis)] * len(config.synthesis_shapes())

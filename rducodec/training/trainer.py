@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from rducodec.model import LatentConfig, LatentSlice
 from rducodec.quantization import FloatSlice
 from rducodec.training.adam import Adam
 from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
-from rducodec.training.control import RateControl, steers
+from rducodec.training.control import RateControl
 from rducodec.training.execution import Execution
 from rducodec.training.export import (
     choose_steps,
@@ -30,14 +30,7 @@ from rducodec.training.objective import Objective, Rounding, Samples
 from rducodec.training.parameters import SliceParameters, initial_parameters
 from rducodec.training.progress import Progress, ProgressCallback
 from rducodec.training.rounding import kumaraswamy_noise, noisy_soft_round, straight_through_round
-from rducodec.training.schedule import (
-    ENTROPY_RATE_SHARE,
-    SYNTHESIS_RATE_SHARE,
-    UPSAMPLING_RATE_SHARE,
-    Noise,
-    Stage,
-    stages,
-)
+from rducodec.training.schedule import BETA2, Noise, Stage, rate_shares, stages
 from rducodec.training.settings import OverfitSettings
 from rducodec.training.trim import trimmed_to
 
@@ -102,6 +95,7 @@ class _Trainer:
         self.num_classes = len(names)
         self.samples = Samples(targets.values.to(self.device), targets.weight.to(self.device))
         self.stages = stages(settings.steps, candidates=settings.candidates)
+        self.total_steps = sum(stage.steps for stage in self.stages)
         self.state = self._initial_state()
         self.objective = self._objective(self.stages[0].candidates)
 
@@ -137,8 +131,9 @@ class _Trainer:
             (len(parameters.latents), len(parameters.networks())), INITIAL_FRAC_BITS, device=self.device
         )
         target = self.settings.target_bits_per_class
-        control = RateControl.start(self.settings.lmbda, None if target is None else target * self.num_classes)
-        return _State(parameters, Adam.for_tensors(parameters.tensors()), frac_bits, control)
+        target_bits = None if target is None else target * self.num_classes
+        control = RateControl(self.settings.lmbda, target_bits, self.total_steps)
+        return _State(parameters, Adam.for_tensors(parameters.tensors(), beta2=BETA2), frac_bits, control)
 
     # checkpoints
 
@@ -154,8 +149,7 @@ class _Trainer:
             "stage": state.stage,
             "step": state.step,
             "total_steps": state.total_steps,
-            "control_base": state.control.base,
-            "control_error": state.control.error,
+            "control": state.control.fields(),
         }
         write_checkpoint(self.checkpoint, tensors, fields)
 
@@ -171,9 +165,9 @@ class _Trainer:
         parameters = [tensors[f"parameter.{i}"].to(self.device) for i in range(count)]
         self.state = _State(
             parameters=state.parameters.with_tensors(parameters),
-            adam=Adam.of_state(tensors, device=self.device),
+            adam=Adam.of_state(tensors, device=self.device, beta2=BETA2),
             frac_bits=tensors["frac_bits"].to(self.device),
-            control=RateControl(fields["control_base"], state.control.target_bits, fields["control_error"]),
+            control=replace(state.control, **fields["control"]),
             stage=fields["stage"],
             step=fields["step"],
             total_steps=fields["total_steps"],
@@ -198,9 +192,32 @@ class _Trainer:
             self.objective = self._objective(stage.candidates)
             self._enter(stage)
             while self.state.step < stage.steps:
+                if self._begins_again():
+                    break
                 self._step(stage)
-            self.state.stage += 1
-            self.state.step = 0
+            else:
+                self.state.stage += 1
+                self.state.step = 0
+
+    def _begins_again(self) -> bool:
+        """At the end of a trial that was too far from the target: back to the initial state, with another lmbda.
+
+        Asked before a step, not after it: a checkpoint may lie in between.
+        """
+        state = self.state
+        if not state.control.ends_trial(state.total_steps):
+            return False
+        if not state.control.begins_again(self._bits(), steps=state.total_steps):
+            return False
+        self.state = replace(self._initial_state(), control=state.control)
+        return True
+
+    def _bits(self) -> float:
+        """Estimate of all latents, rounded, and networks; the mean of candidates."""
+        state = self.state
+        bits = self.objective.evaluate(state.parameters, distortion=False).bits
+        bits = bits + network_bits(state.parameters, state.frac_bits)
+        return float(bits.mean()) * len(self.num_samples)
 
     def _enter(self, stage: Stage) -> None:
         """Keep the best candidates, or quantise the networks, once at the begin of a stage."""
@@ -283,7 +300,7 @@ class _Trainer:
             train_networks=not stage.quantized_networks,
         )
         rate = stage.learning_rate(state.step)
-        rates = [rate * share for share in self._rate_shares()]
+        rates = [rate * share for share in rate_shares(self.config)]
         state.adam.step(state.parameters.tensors(), grads, learning_rates=rates)
         state.step += 1
         state.total_steps += 1
@@ -293,20 +310,12 @@ class _Trainer:
             and state.step % max(1, stage.steps // STEP_SEARCHES) == 0
         ):
             state.frac_bits = choose_steps(self.objective, state.parameters, max_mse=self.settings.max_mse)
-        if steers(stage, state.step) and state.control.target_bits is not None:
-            bits = self.objective.evaluate(state.parameters, distortion=False).bits
-            bits = bits + network_bits(state.parameters, state.frac_bits)
-            state.control.correct(float(bits.sum()))
+        if state.control.steers(stage, state.step):
+            state.control.correct(self._bits(), steps=state.total_steps)
         if state.step % self.settings.report_interval == 0 or state.step == stage.steps:
             self._report(stage)
         if state.total_steps % self.settings.checkpoint_interval == 0:
             self.save()
-
-    def _rate_shares(self) -> list[float]:
-        """Learning rate of each tensor in shares of that of the stage."""
-        parameters = self.state.parameters
-        entropy, synthesis = len(parameters.entropy), len(parameters.synthesis)
-        return [1.0, *[ENTROPY_RATE_SHARE] * entropy, UPSAMPLING_RATE_SHARE, *[SYNTHESIS_RATE_SHARE] * synthesis]
 
     def _report(self, stage: Stage) -> None:
         """Estimate the size and tell the caller."""
@@ -319,9 +328,9 @@ class _Trainer:
         weight = self.objective.samples.counts()
         self.progress(
             Progress(
-                stage=stage.name,
+                stage=f"trial {state.control.trials + 1}" if state.control.is_trying else stage.name,
                 step=state.total_steps,
-                total_steps=sum(s.steps for s in self.stages),
+                total_steps=self.total_steps,
                 num_bits=float(bits.sum()),
                 bits_per_class=tuple(float(b) for b in per_class),
                 mse=float((costs.mse * weight).sum() / weight.sum()),

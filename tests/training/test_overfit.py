@@ -101,15 +101,21 @@ class _InterruptedError(Exception):
 
 
 @pytest.mark.parametrize(
-    "stop_at", [8, pytest.param(25, marks=pytest.mark.slow), pytest.param(55, marks=pytest.mark.slow)]
+    "stop_at",
+    [
+        ("trial 2", 6),
+        ("soft rounding", 22),
+        pytest.param(("soft rounding", 25), marks=pytest.mark.slow),
+        pytest.param(("latents", 57), marks=pytest.mark.slow),
+    ],
 )
-def test_resuming_continues_bit_for_bit(stop_at: int, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, checkpoint_interval=5, report_interval=1, target_bits_per_class=3000.0)
+def test_resuming_continues_bit_for_bit(stop_at: tuple[str, int], tmp_path: Path) -> None:
+    settings = replace(SETTINGS, lmbda=1.0, checkpoint_interval=5, report_interval=1, target_bits_per_class=3000.0)
     samples = _samples()
     expected = overfit(samples, CONFIG, settings)
 
     def interrupt(progress: Progress) -> None:
-        if progress.step == stop_at:
+        if (progress.stage, progress.step) == stop_at:
             raise _InterruptedError
 
     path = tmp_path / "training.safetensors"
@@ -139,6 +145,13 @@ def test_the_size_ends_at_the_target(factor: float) -> None:
     settings = replace(settings, target_bits_per_class=target)
     slices = overfit(samples, CONFIG, settings)
     assert 0.97 * target <= sum(coded_bits(slices, CONFIG)) / 2 <= target
+
+
+def test_a_size_is_met_from_any_weight() -> None:
+    samples = _samples(count=12)
+    for lmbda in (1e-5, 1.0):
+        settings = replace(SETTINGS, steps=200, candidates=1, lmbda=lmbda, target_bits_per_class=2500.0)
+        assert 0.95 * 2500 <= sum(coded_bits(overfit(samples, CONFIG, settings), CONFIG)) / 2 <= 2500
 
 
 def test_a_target_out_of_reach_is_refused() -> None:

@@ -106,7 +106,7 @@ class InitialSettings:
     """Overfitted compression of real images (Eq. 22), from which the joint optimisation starts."""
 
     steps: int = 1500
-    lmbda: float = 1e-3  # squared error, in the value space, that a bit per pixel is worth
+    lmbda: float = 1e-3  # squared error, in the value space, that a bit per pixel is worth; with a size, a start
     candidates: int = 1
 
     def __post_init__(self) -> None:

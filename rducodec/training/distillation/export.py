@@ -28,6 +28,7 @@ from rducodec.writer import pack_latent, pack_raw
 STEP = 4.0  # between thresholds beyond those asked for: a bit of precision
 MAX_STEPS = 4  # beyond them, or between them where bytes are left
 SPARE_SHARE = 0.005  # of the budget, that may be left over
+OVERRUN = 1.5  # of what a file is too large by, that is taken from the next one's target
 MAX_FILES = 4  # written on the way to a size that uses the budget
 BITS = " bits"  # end of the names in `PIXEL_NUMBERS` that say how many levels there are
 
@@ -94,6 +95,11 @@ class _Exporter:
         slices = export(parameters, frac_bits, config=own.config, num_samples=own.num_samples)
         return _Candidate(slices, threshold, self._mse(parameters), parameters is not whole)
 
+    def finest(self, thresholds: Sequence[float], target_bits: float | None = None) -> _Candidate | None:
+        """The first that is to be had."""
+        candidates = (self.candidate(threshold, target_bits) for threshold in thresholds)
+        return next((each for each in candidates if each is not None), None)
+
     def _mse(self, parameters: SliceParameters) -> float:
         return float((self.representation.decoded(parameters) - self.reference).square().mean())
 
@@ -108,8 +114,7 @@ class _Exporter:
         present = [each for each in found if each is not None]
         if not present:
             coarser = [max(thresholds) * STEP**count for count in range(1, MAX_STEPS + 1)]
-            further = (self.candidate(threshold, target_bits) for threshold in coarser)
-            return next((each for each in further if each is not None), None)
+            return self.finest(coarser, target_bits)
         best, tried = min(present, key=lambda each: each.mse), list(thresholds)
         for _ in range(MAX_STEPS):
             if best.is_trimmed or self.bits(best.slices) > (1 - SPARE_SHARE) * target_bits:
@@ -128,11 +133,13 @@ class _Exporter:
             if current is None:
                 break
             data = self.pack(current.slices)
-            spare = max_bytes - len(data)
+            spare: float = max_bytes - len(data)
             if spare >= 0 and (fitting is None or len(data) > len(fitting[0])):
                 fitting = data, current
             if spare >= 0 and (spare <= SPARE_SHARE * max_bytes or not current.is_trimmed):
                 break
+            if spare < 0:
+                target_bits, spare = min(target_bits, self.bits(current.slices)), OVERRUN * spare
             target_bits += 8 * spare
             current = self.candidate(candidate.threshold, target_bits)
         return fitting
@@ -160,7 +167,7 @@ def export_latent(
         return pack_latent(plan.file_slices(slices), plan.labels, plan.config, space=space, texts=texts)
 
     exporter = _Exporter(representation, representation.with_targets(), representation.decoded(), pack)
-    plain = exporter.candidate(thresholds[0], None)
+    plain = exporter.finest(thresholds if max_bytes else thresholds[:1])
     if max_bytes is None:
         if plain is None:
             raise RddInputError(f"export.thresholds: no networks are as fine as {thresholds[0]}; take a larger one")

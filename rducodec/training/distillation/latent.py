@@ -19,13 +19,7 @@ from rducodec.training.objective import Objective, Rounding, Samples
 from rducodec.training.parameters import SliceParameters
 from rducodec.training.randomness import generator_for
 from rducodec.training.rounding import LATENT_GAIN, noisy_soft_round, straight_through_round
-from rducodec.training.schedule import (
-    ENTROPY_RATE_SHARE,
-    NOISE_DEVIATIONS,
-    SYNTHESIS_RATE_SHARE,
-    TEMPERATURES,
-    UPSAMPLING_RATE_SHARE,
-)
+from rducodec.training.schedule import NOISE_DEVIATIONS, TEMPERATURES, rate_shares
 
 
 def _parameters_of(slices: Sequence[LatentSlice], config: LatentConfig) -> SliceParameters:
@@ -138,9 +132,7 @@ class LatentRepresentation:
 
     def move(self, step: Step, grads: list[Tensor]) -> None:
         """Adam, networks at their shares of the rate."""
-        shares = [ENTROPY_RATE_SHARE] * len(self.parameters.entropy)
-        shares += [UPSAMPLING_RATE_SHARE, *[SYNTHESIS_RATE_SHARE] * len(self.parameters.synthesis)]
-        rates = [step.learning_rate * share for share in (1.0, *shares)]
+        rates = [step.learning_rate * share for share in rate_shares(self.config)]
         self.adam.step(self.parameters.tensors(), grads, learning_rates=rates)
 
     def state(self) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 PROPORTIONAL_GAIN = 3.0  # change of log lambda for a deviation of log bits: bits go with its cube root (digits)
 INTEGRAL_GAIN = 0.06  # the same, added up with every 1 / learning_rate of movement
+EXCESS = 0.08  # of log bits, at the begin, that goes as the noise of the rounding and the learning rate fall
 START_SHARE = 10.0  # near what held 4 kB per class of CIFAR (16 samples); digits end at twice as much
 MAX_ERROR = 0.3  # of log bits, that is acted upon
 
@@ -74,9 +75,9 @@ class HeldSize:
         """Less weight of the utility where there are too many bits."""
         return self.base * math.exp(-PROPORTIONAL_GAIN * self.error)
 
-    def told(self, num_bits: float, *, position: float, moved: float) -> None:  # noqa: ARG002 (one interface)
+    def told(self, num_bits: float, *, position: float, moved: float) -> None:
         """Correct by the size of the step that was done."""
-        error = math.log(max(num_bits, 1.0) / self.target_bits)
+        error = math.log(max(num_bits, 1.0) / self.target_bits) - EXCESS * (1 - position)
         self.error = max(-MAX_ERROR, min(MAX_ERROR, error))
         self.base *= math.exp(-INTEGRAL_GAIN * moved / 1e-3 * self.error)
 

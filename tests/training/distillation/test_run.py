@@ -145,6 +145,13 @@ def test_a_file_is_within_its_budget(tmp_path: Path) -> None:
     assert len(done.exported.data) <= 0.22 * 2048
 
 
+def test_a_file_is_within_its_budget_where_no_networks_are_as_fine_as_asked(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"export__target_bpc": 0.22, "joint__lmbda": [], "export__thresholds": [1e-13, 1e-3]}
+    done = distil(tmp_path, **changes)
+    assert done.exported.max_mse > 1e-13
+    assert 0.9 * 0.22 * 2048 <= len(done.exported.data) <= 0.22 * 2048
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [0.2, 0.4])
 def test_a_file_uses_its_budget(kilobytes: float, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rducodec.training.distillation.weight import START_SHARE, HeldSize, TwoStages, cautious_weight
+from rducodec.training.distillation.weight import EXCESS, START_SHARE, HeldSize, TwoStages, cautious_weight
 
 
 def test_the_second_weight_counts_from_halfway_on() -> None:
@@ -39,6 +39,14 @@ def test_too_many_bits_lower_the_weight_and_a_state_continues() -> None:
     other = HeldSize(100.0, 5.0)
     other.load_state(weight.state())
     assert other.lmbda == weight.lmbda
+
+
+def test_bits_may_be_more_while_the_noise_of_rounding_falls() -> None:
+    weight, early = HeldSize(100.0, 1.0), 100.0 * math.exp(EXCESS)
+    weight.told(early, position=0.0, moved=1e-3)
+    assert weight.lmbda == pytest.approx(1.0)
+    weight.told(early, position=1.0, moved=1e-3)
+    assert weight.lmbda < 1.0
 
 
 def test_the_first_weight_is_cautious() -> None:

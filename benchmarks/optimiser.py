@@ -3,8 +3,8 @@
     python -m benchmarks.optimiser [--steps N...] [--data NAME --root PATH --cache PATH]
 
 The published one: Adam with second moments of 0.999 and a rate of 1e-2 for latents and all networks. Beside it the same
-moments with our rates. The cost that all of them lower is MSE + lmbda * bits per pixel, networks included, measured on
-integers; without --data the embedded digits alone are compressed.
+moments with our rates. The cost that all of them lower is MSE + lmbda * bits per pixel, networks included, estimated
+for integers; without --data the embedded digits alone are compressed.
 """
 
 from __future__ import annotations

@@ -65,7 +65,10 @@ class _Reporter:
             self._bar.start -= now - self._begin  # the time that is left is estimated from the real begin
             self._bar.__enter__()
         place = round(RESOLUTION * min(1.0, self._done / self._total))
-        self._bar.update(place - self._bar.pos)
+        if place > self._bar.pos:
+            self._bar.update(place - self._bar.pos)
+        else:  # less may be done than before, where a training begins again: the bar waits, what is beside it does not
+            self._bar.render_progress()
 
     def close(self) -> None:
         with self._lock:

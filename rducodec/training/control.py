@@ -16,6 +16,7 @@ TRIAL_ERROR = 0.05  # of log bits, that the steering makes up for
 EXPONENT = 0.35  # bits go with lmbda to minus this, before two trials say more
 EXPONENTS = (0.1, 1.0)  # 0.1 where there are many bits, 0.7 where there are few
 MAX_JUMP = 4.0  # of log lmbda, from trial to trial
+LMBDAS = (1e-9, 1e6)  # beyond, nothing changes any more, until squares of gradients overflow
 PROPORTIONAL_GAIN = 2.0  # change of log lmbda for a deviation of log bits
 INTEGRAL_GAIN = 0.1  # the same, added up with every step
 MAX_ERROR = 0.3  # of log bits, that is acted upon
@@ -40,6 +41,8 @@ class RateControl:
     is_found: bool = False
     last_base: float = 0.0  # of the trial before
     last_error: float = 0.0
+    best_base: float = 0.0  # of the trial that came nearest
+    best_error: float = math.inf
 
     @property
     def lmbda(self) -> float:
@@ -68,24 +71,34 @@ class RateControl:
         """Whether the training is to begin again, at another lmbda, after a trial that came to so many bits."""
         error = self._deviation(num_bits, steps)
         self.trials += 1
-        self.is_found = abs(error) <= TRIAL_ERROR or self.trials == MAX_TRIALS
+        if abs(error) < abs(self.best_error):
+            self.best_base, self.best_error = self.base, error
+        following = self._following(error)
+        self.is_found = abs(error) <= TRIAL_ERROR or self.trials == MAX_TRIALS or following == self.base
         if self.is_found:
-            return False
+            following = self.best_base
+        self.last_base, self.last_error, self.base = self.base, error, following
+        return self.base != self.last_base
+
+    def _following(self, error: float) -> float:
+        """Where to try next: along the law of all sizes, or along the line through the last two trials."""
         exponent = EXPONENT
         if self.last_base > 0:
             slope = (self.last_error - error) / math.log(self.base / self.last_base)
             exponent = max(EXPONENTS[0], min(EXPONENTS[1], slope))
-        self.last_base, self.last_error = self.base, error
-        self.base *= math.exp(max(-MAX_JUMP, min(MAX_JUMP, error / exponent)))
-        return True
+        return _within(self.base * math.exp(max(-MAX_JUMP, min(MAX_JUMP, error / exponent))))
 
     def correct(self, num_bits: float, *, steps: int) -> None:
         """Tell the controller the size of everything, in bits, after so many steps."""
         self.error = max(-MAX_ERROR, min(MAX_ERROR, self._deviation(num_bits, steps)))
-        self.base *= math.exp(INTEGRAL_GAIN * INTERVAL * self.error)
+        self.base = _within(self.base * math.exp(INTEGRAL_GAIN * INTERVAL * self.error))
 
     def steers(self, stage: Stage, step: int) -> bool:
         """Whether lmbda is corrected after this step of the stage."""
         if self.target_bits is None or self.is_trying:
             return False
         return stage.noise is Noise.GAUSSIAN and not stage.quantized_networks and step % INTERVAL == 0
+
+
+def _within(lmbda: float) -> float:
+    return max(LMBDAS[0], min(LMBDAS[1], lmbda))

@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a training after `step` of `total_steps`.
+    """State of a training after `step` of `total_steps`; a search for lmbda goes back to step 0 from trial to trial.
 
     Bits are estimates of latents (rounded) and networks; psnr takes 1.0 as the peak value of samples.
     """

@@ -81,6 +81,18 @@ def test_long_work_shows_a_bar_on_a_terminal(monkeypatch):
     assert shown.endswith("\n")
 
 
+def test_work_that_begins_again_still_says_what_it_does(monkeypatch):
+    clock, screen, detail = itertools.count(step=1.0), Screen(terminal=True), ["first"]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress_module.progress("working", 10, detail=lambda: detail[0]) as advance:
+        for amount, detail[0] in ((3, "first"), (2, "later"), (-4, "again"), (6, "last")):
+            advance(amount)
+            assert detail[0] in screen.getvalue()
+    shown = screen.getvalue()
+    assert shown.index("again") < shown.index("70%") < shown.index("last")
+
+
 def test_long_work_logs_lines_elsewhere(monkeypatch):
     lines = shown_while(monkeypatch, Screen(terminal=False), seconds=5.0).splitlines()
     assert lines == [f"working: {percent} % hard" for percent in (20, 40, 60, 80, 100)]

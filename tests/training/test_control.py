@@ -43,11 +43,29 @@ def test_a_size_beyond_all_weights_is_approached() -> None:
     assert bits > 0.99 * 4000
 
 
-def test_there_are_not_more_trials_than_that() -> None:
-    control = RateControl(1.0, 100.0, TOTAL_STEPS)
-    sizes = [1e3, 1e5, 1e3, 1e5, 1e3]  # of a training that goes by no law
-    again = [control.begins_again(bits, steps=TRIAL_STEPS) for bits in sizes]
-    assert again == [True] * (MAX_TRIALS - 1) + [False]
+def test_in_the_end_the_nearest_of_all_trials_is_taken() -> None:
+    control = RateControl(1.0, 1000.0, TOTAL_STEPS)
+    bases = []
+    for bits in (1e4, 1.5e3, 1e5, 1e6, 1e7):  # of a training that goes by no law
+        assert control.is_trying
+        bases.append(control.base)
+        again = control.begins_again(bits, steps=TRIAL_STEPS)
+    assert again
+    assert not control.is_trying
+    assert control.trials == MAX_TRIALS
+    assert control.base == bases[1]
+
+
+@pytest.mark.parametrize("start", [5e-324, 1e-9, 1e6, 1e30])
+@pytest.mark.parametrize("bits", [0.0, 1.0, 1e12])
+def test_weights_stay_within_what_floats_can_bear(start: float, bits: float) -> None:
+    control = RateControl(start, 1000.0, TOTAL_STEPS)
+    for _ in range(MAX_TRIALS):
+        if control.is_trying:
+            control.begins_again(bits, steps=TRIAL_STEPS)
+    for _ in range(10_000):
+        control.correct(bits, steps=TOTAL_STEPS)
+    assert 1e-10 < control.lmbda < 1e7
 
 
 def test_short_trainings_have_short_trials() -> None:

@@ -28,7 +28,6 @@ from rducodec.writer import pack_latent, pack_raw
 STEP = 4.0  # between thresholds beyond those asked for: a bit of precision
 MAX_STEPS = 4  # beyond them, or between them where bytes are left
 SPARE_SHARE = 0.005  # of the budget, that may be left over
-OVERRUN = 1.5  # of what a file is too large by, that is taken from the next one's target
 MAX_FILES = 4  # written on the way to a size that uses the budget
 BITS = " bits"  # end of the names in `PIXEL_NUMBERS` that say how many levels there are
 
@@ -113,8 +112,7 @@ class _Exporter:
             progress(1)
         present = [each for each in found if each is not None]
         if not present:
-            coarser = [max(thresholds) * STEP**count for count in range(1, MAX_STEPS + 1)]
-            return self.finest(coarser, target_bits)
+            return self.finest(_coarser(thresholds), target_bits)
         best, tried = min(present, key=lambda each: each.mse), list(thresholds)
         for _ in range(MAX_STEPS):
             if best.is_trimmed or self.bits(best.slices) > (1 - SPARE_SHARE) * target_bits:
@@ -126,23 +124,27 @@ class _Exporter:
         return best
 
     def fitted(self, candidate: _Candidate, target_bits: float, max_bytes: int) -> tuple[bytes, _Candidate] | None:
-        """The file nearest to the budget: what is spare or too much in one is taken from the next one's target."""
+        """The file nearest to the budget: what is spare in one, or too much, changes the target of the next."""
         fitting: tuple[bytes, _Candidate] | None = None
         current: _Candidate | None = candidate
         for _ in range(MAX_FILES):
             if current is None:
                 break
             data = self.pack(current.slices)
-            spare: float = max_bytes - len(data)
+            spare = max_bytes - len(data)
             if spare >= 0 and (fitting is None or len(data) > len(fitting[0])):
                 fitting = data, current
             if spare >= 0 and (spare <= SPARE_SHARE * max_bytes or not current.is_trimmed):
                 break
             if spare < 0:
-                target_bits, spare = min(target_bits, self.bits(current.slices)), OVERRUN * spare
+                target_bits, spare = min(target_bits, self.bits(current.slices)), spare - 1
             target_bits += 8 * spare
             current = self.candidate(candidate.threshold, target_bits)
         return fitting
+
+
+def _coarser(thresholds: Sequence[float]) -> list[float]:
+    return [max(thresholds) * STEP**count for count in range(1, MAX_STEPS + 1)]
 
 
 def export_latent(
@@ -167,7 +169,7 @@ def export_latent(
         return pack_latent(plan.file_slices(slices), plan.labels, plan.config, space=space, texts=texts)
 
     exporter = _Exporter(representation, representation.with_targets(), representation.decoded(), pack)
-    plain = exporter.finest(thresholds if max_bytes else thresholds[:1])
+    plain = exporter.finest([*thresholds, *_coarser(thresholds)] if max_bytes else thresholds[:1])
     if max_bytes is None:
         if plain is None:
             raise RddInputError(f"export.thresholds: no networks are as fine as {thresholds[0]}; take a larger one")

@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 from benchmarks.report import write_result
 from rducodec.model import LatentConfig
+from rducodec.rate import BITS_PER_KB
 from rducodec.training import OverfitSettings, Progress, overfit
 from rducodec.training.data import load_data
 from rducodec.training.distillation.configuration import read_configuration
@@ -61,7 +62,7 @@ def trained(distillation: Distillation, name: str, steps: int, lmbda: float) -> 
     return {
         "optimiser": name,
         "cost": last.mse + lmbda * last.num_bits / pixels,
-        "kilobytes_per_class": last.num_bits / 8192 / distillation.train.num_classes,
+        "kilobytes_per_class": last.num_bits / BITS_PER_KB / distillation.train.num_classes,
         "psnr": last.psnr,
         "seconds": time.perf_counter() - begin,
     }

@@ -95,9 +95,8 @@ class RateControl:
 
     def steers(self, stage: Stage, step: int) -> bool:
         """Whether lmbda is corrected after this step of the stage."""
-        if self.target_bits is None or self.is_trying:
-            return False
-        return stage.noise is Noise.GAUSSIAN and not stage.quantized_networks and step % INTERVAL == 0
+        in_stage = stage.noise is Noise.GAUSSIAN and not stage.quantized_networks
+        return self.is_found and in_stage and step % INTERVAL == 0
 
 
 def _within(lmbda: float) -> float:

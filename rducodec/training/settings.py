@@ -15,10 +15,10 @@ class OverfitSettings:
     """How real samples are compressed.
 
     `lmbda` weighs bits per pixel against the mean squared error of values (1 / beta of the paper). With
-    `target_bits_per_class` it is only where the search for the right weight starts, in up to five trials of 60
-    steps (of 0.3 of all steps, where that is less) before the training; the size ends at the target or a little below
-    it, and far below only if more bits do not help. `max_mse` is the mean squared
-    error that the quantisation of a slice's synthesis may add. `device` is a torch device string.
+    `target_bits_per_class` it is only where the search for the right weight starts, in up to five trials of 60 steps
+    (of 0.3 of all steps, where that is less) before the training; the size ends at the target or a little below it, and
+    far below only if more bits do not help. `max_mse` is the mean squared error that the quantisation of a slice's
+    synthesis may add. `device` is a torch device string.
     """
 
     steps: int = 1500

@@ -32,17 +32,17 @@ class Adam:
         return Adam(first, second, self.steps, self.beta2)
 
     def state(self) -> dict[str, Tensor]:
-        """Moments and number of steps as tensors, for a checkpoint."""
+        """All of it as tensors, for a checkpoint."""
         moments = {"first": self.first, "second": self.second}
         named = {f"{name}.{i}": t for name, tensors in moments.items() for i, t in enumerate(tensors)}
-        return named | {"adam_steps": torch.tensor(self.steps)}
+        return named | {"steps": torch.tensor(self.steps), "beta2": torch.tensor(self.beta2, dtype=torch.float64)}
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Tensor], *, device: torch.device, beta2: float = BETA2) -> Adam:
-        """Inverse of `state`, which does not hold beta2."""
+    def of_state(cls, state: Mapping[str, Tensor], *, device: torch.device) -> Adam:
+        """Inverse of `state`."""
         count = sum(name.startswith("first.") for name in state)
         first, second = ([state[f"{name}.{i}"].to(device) for i in range(count)] for name in ("first", "second"))
-        return cls(first, second, int(state["adam_steps"]), beta2)
+        return cls(first, second, int(state["steps"]), float(state["beta2"]))
 
     def step(self, tensors: Sequence[Tensor], grads: Sequence[Tensor], *, learning_rates: Sequence[float]) -> None:
         """Move the tensors for which there is a gradient, in place, each at its own rate."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,14 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise RddInputError(f"checkpoint {path}: {error}") from error
     except OSError as error:
         raise RddIOError(f"checkpoint {path}: {error}") from error
+
+
+@contextmanager
+def restored_from(path: Path) -> Iterator[None]:
+    """Translate what goes wrong where a state lacks something or holds more, as that of another version does."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise RddInputError(
+            f"checkpoint {path}: not as this version writes it ({error}); remove it, or choose another folder"
+        ) from error

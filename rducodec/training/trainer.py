@@ -15,7 +15,7 @@ from rducodec.errors import RddInputError
 from rducodec.model import LatentConfig, LatentSlice
 from rducodec.quantization import FloatSlice
 from rducodec.training.adam import Adam
-from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
+from rducodec.training.checkpoint import read_checkpoint, restored_from, write_checkpoint
 from rducodec.training.control import RateControl
 from rducodec.training.execution import Execution
 from rducodec.training.export import (
@@ -29,8 +29,8 @@ from rducodec.training.export import (
 from rducodec.training.objective import Objective, Rounding, Samples
 from rducodec.training.parameters import SliceParameters, initial_parameters
 from rducodec.training.progress import Progress, ProgressCallback
-from rducodec.training.rounding import kumaraswamy_noise, noisy_soft_round, straight_through_round
-from rducodec.training.schedule import BETA2, Noise, Stage, rate_shares, stages
+from rducodec.training.rounding import kumaraswamy_noise, noisy_soft_round
+from rducodec.training.schedule import OVERFIT_BETA2, Noise, Stage, rate_shares, stages
 from rducodec.training.settings import OverfitSettings
 from rducodec.training.trim import trimmed_to
 
@@ -133,7 +133,7 @@ class _Trainer:
         target = self.settings.target_bits_per_class
         target_bits = None if target is None else target * self.num_classes
         control = RateControl(self.settings.lmbda, target_bits, self.total_steps)
-        return _State(parameters, Adam.for_tensors(parameters.tensors(), beta2=BETA2), frac_bits, control)
+        return _State(parameters, Adam.for_tensors(parameters.tensors(), beta2=OVERFIT_BETA2), frac_bits, control)
 
     # checkpoints
 
@@ -160,18 +160,19 @@ class _Trainer:
         tensors, fields = read_checkpoint(self.checkpoint)
         if fields.get("fingerprint") != self.fingerprint:
             raise RddInputError(f"checkpoint {self.checkpoint}: of other samples or settings")
-        state = self.state
-        count = len(state.parameters.tensors())
-        parameters = [tensors[f"parameter.{i}"].to(self.device) for i in range(count)]
-        self.state = _State(
-            parameters=state.parameters.with_tensors(parameters),
-            adam=Adam.of_state(tensors, device=self.device, beta2=BETA2),
-            frac_bits=tensors["frac_bits"].to(self.device),
-            control=replace(state.control, **fields["control"]),
-            stage=fields["stage"],
-            step=fields["step"],
-            total_steps=fields["total_steps"],
-        )
+        with restored_from(self.checkpoint):
+            state = self.state
+            count = len(state.parameters.tensors())
+            parameters = [tensors[f"parameter.{i}"].to(self.device) for i in range(count)]
+            self.state = _State(
+                parameters=state.parameters.with_tensors(parameters),
+                adam=Adam.of_state(tensors, device=self.device),
+                frac_bits=tensors["frac_bits"].to(self.device),
+                control=replace(state.control, **fields["control"]),
+                stage=fields["stage"],
+                step=fields["step"],
+                total_steps=fields["total_steps"],
+            )
 
     # stages
 
@@ -279,8 +280,6 @@ class _Trainer:
 
     def _rounding(self, stage: Stage) -> Rounding:
         """What stands for rounding in this step. Noise depends on seed and step only."""
-        if stage.noise is Noise.STRAIGHT_THROUGH:
-            return lambda latents, _: straight_through_round(latents)
         state = self.state
         generator = self._generator()
         level, temperature = stage.noise_level(state.step), stage.temperature(state.step)

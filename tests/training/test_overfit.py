@@ -14,6 +14,7 @@ from rducodec.model import LatentConfig, LatentSlice
 from rducodec.quantization import float_samples
 from rducodec.synthesis.network import synthesize
 from rducodec.training import OverfitSettings, Progress, overfit, overfit_floats
+from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
 from rducodec.training.execution import Execution
 from rducodec.training.export import coded_bits, network_bits, parameter_bits, quantize_networks
 from rducodec.training.objective import Objective, Samples
@@ -132,6 +133,23 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
         overfit(_samples(), CONFIG, replace(settings, seed=1), checkpoint=path)
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(RddInputError, match="checkpoint"):
+        overfit(_samples(), CONFIG, settings, checkpoint=path)
+
+
+@pytest.mark.parametrize("change", ["lacks a tensor", "lacks a field", "has another field of the control"])
+def test_a_checkpoint_of_another_version_is_refused(change: str, tmp_path: Path) -> None:
+    path = tmp_path / "training.safetensors"
+    settings = replace(SETTINGS, steps=10)
+    overfit(_samples(), CONFIG, settings, checkpoint=path)
+    tensors, fields = read_checkpoint(path)
+    if change == "lacks a tensor":
+        del tensors["beta2"]
+    elif change == "lacks a field":
+        del fields["stage"]
+    else:
+        fields["control"]["gain"] = 1.0
+    write_checkpoint(path, tensors, fields)
+    with pytest.raises(RddInputError, match=r"training\.safetensors: not as this version writes it.*remove it"):
         overfit(_samples(), CONFIG, settings, checkpoint=path)
 
 

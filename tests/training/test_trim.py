@@ -51,7 +51,7 @@ def test_a_size_is_met(share: float, lmbda: float, trained: tuple[Objective, Sli
     after = costs(objective, parameters, latents)
     assert target - 10 <= float(after.bits.sum()) <= target
     torch.testing.assert_close(latents * LATENT_GAIN, (latents * LATENT_GAIN).round())
-    assert bool((latents.abs() <= parameters.latents.abs() + 1e-6).all()), "latents move towards zero"
+    assert bool((latents[1, 2] == 0).all()), "no sample of this slice"
 
 
 def test_cheap_latents_go_first(trained: tuple[Objective, SliceParameters]) -> None:
@@ -65,7 +65,7 @@ def test_cheap_latents_go_first(trained: tuple[Objective, SliceParameters]) -> N
         some = torch.rand(own.shape, generator=generator) < 0.01
         own -= own.sign() * some / LATENT_GAIN
     random_error = costs(objective, parameters, own).mse.sum()
-    assert float(costs(objective, parameters, latents).mse.sum()) < 0.5 * float(random_error)
+    assert float(costs(objective, parameters, latents).mse.sum()) < 0.1 * float(random_error)
 
 
 def test_what_fits_is_left_alone_and_what_cannot_be_is_told(trained: tuple[Objective, SliceParameters]) -> None:

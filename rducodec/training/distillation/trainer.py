@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rducodec.errors import RddInputError
-from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
+from rducodec.training.checkpoint import read_checkpoint, restored_from, write_checkpoint
 from rducodec.training.distillation.configuration import OptimisationSettings
 from rducodec.training.distillation.labels import SampleLabels
 from rducodec.training.distillation.representation import RateEstimate, Representation, Step
@@ -157,14 +157,15 @@ class JointTrainer:
                 f"checkpoint {self.checkpoint}: of another configuration or other data; choose another folder"
             )
         parts: dict[str, dict[str, Tensor]] = {"representation": {}, "utility": {}, "labels": {}}
-        for name, tensor in tensors.items():
-            part, _, key = name.partition("/")
-            parts[part][key] = tensor
-        self.representation.load_state(parts["representation"])
-        self.utility.load_state(parts["utility"])
-        self.labels.load_state(parts["labels"])
-        self.weight.load_state(fields["weight"])
-        self.iteration = fields["iteration"]
+        with restored_from(self.checkpoint):
+            for name, tensor in tensors.items():
+                part, _, key = name.partition("/")
+                parts[part][key] = tensor
+            self.representation.load_state(parts["representation"])
+            self.utility.load_state(parts["utility"])
+            self.labels.load_state(parts["labels"])
+            self.weight.load_state(fields["weight"])
+            self.iteration = fields["iteration"]
         return True
 
 

@@ -19,7 +19,7 @@ import torch
 from rducodec.bitstream.header import Texts
 from rducodec.errors import RddInputError
 from rducodec.reader import read
-from rducodec.training.checkpoint import read_checkpoint
+from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
 from rducodec.training.data import LabelledImages
 from rducodec.training.distillation.folder import DISTILLED, JOINT_CHECKPOINT, LOG_FILE, RUN_FILE
 from rducodec.training.distillation.run import Distillation, Reports
@@ -321,6 +321,22 @@ def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RddInputError, match=r"no run\.json says"):
         distil(tmp_path, **PIXELS)
     assert (tmp_path / JOINT_CHECKPOINT).read_bytes() == kept
+
+
+@pytest.mark.parametrize("name", ["representation/values", "representation/beta2", "an unknown part"])
+def test_a_checkpoint_of_another_version_is_refused(name: str, tmp_path: Path) -> None:
+    interrupted(tmp_path, 2, **PIXELS)
+    path = tmp_path / JOINT_CHECKPOINT
+    tensors, fields = read_checkpoint(path)
+    if name in tensors:
+        del tensors[name]
+    else:
+        tensors["moments/values"] = tensors["representation/values"]
+    write_checkpoint(path, tensors, fields)
+    kept = path.read_bytes()
+    with pytest.raises(RddInputError, match=r"not as this version writes it.*another folder"):
+        distil(tmp_path, **PIXELS)
+    assert path.read_bytes() == kept
 
 
 def test_reporting_more_often_is_no_other_run(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rducodec.training.group import Group
 
 TRAJECTORY = "tm"  # the loss that follows experts
+SPARE_SHARE = 0.02  # of the size asked for, that a file may leave unused before it is said
 _KEYS = {  # of options that stand for one value of the configuration
     "seed": "seed",
     "iterations": "joint.iterations",
@@ -134,9 +135,22 @@ def _report(distillation: Distillation, distilled: Distilled, settings: dict[str
     exported = distilled.exported
     command = _next_command(distillation, distilled.file, settings)
     threshold = None if distilled.overfitted is None else exported.max_mse
+    used = None if distillation.max_bytes is None else len(exported.data) / distillation.max_bytes
+    if used is not None and used < 1 - SPARE_SHARE:
+        click.echo(
+            f"note: the file takes {used:.0%} of the size that export.target_bpc allows: more iterations, more samples "
+            "(samples.spc) or a larger samples.decoder could use the rest",
+            err=True,
+        )
     if as_json:
         overfitted = None if distilled.overfitted is None else str(distilled.overfitted)
-        fields = {"overfitted": overfitted, "threshold": threshold, "mse": exported.mse, "next": command}
+        fields = {
+            "overfitted": overfitted,
+            "threshold": threshold,
+            "mse": exported.mse,
+            "share_of_target": used,
+            "next": command,
+        }
         print_json(rate_fields(str(distilled.file), rate) | fields)
         return
     per_class = rate.bpc_bits / 8

@@ -204,7 +204,8 @@ def payload_target(plan: Plan, file_bits_per_class: float) -> float:
     if target <= 0:
         per_class = plan.fixed_bits / len(plan.labels.counts)
         raise RddInputError(
-            f"target of {file_bits_per_class:.0f} bits per class: header, labels and framing take {per_class:.0f}"
+            f"target of {file_bits_per_class:.0f} bits per class: header, labels and framing take {per_class:.0f}; "
+            "choose a larger size, or shorter names and texts"
         )
     return target / len(set(plan.trained_classes()))
 

@@ -261,11 +261,11 @@ class _Trainer:
             generator=self._generator(),
         )
         if trimmed is None:
-            networks, _ = coded_bits(self._exported(), self.config)
+            networks, latents = (bits / self.num_classes for bits in coded_bits(self._exported(), self.config))
             raise RddInputError(
-                f"target of {self.settings.target_bits_per_class:.0f} bits per class not reached: the networks "
-                f"alone take {networks / self.num_classes:.0f}; a larger one, smaller networks or a larger max_mse "
-                "can be reached"
+                f"target of {self.settings.target_bits_per_class:.0f} bits per class for networks and latents not "
+                f"reached: they take {networks:.0f} and {latents:.0f}, and latents cannot become so small; choose a "
+                "larger size, a smaller decoder or entropy network, larger slices or fewer samples"
             )
         state.parameters = trimmed
         self._report(self.stages[-1])

@@ -148,7 +148,16 @@ def test_an_interrupted_training_goes_on_to_the_same_file(tmp_path, tiny):
     files = [tmp_path / name / "distilled.rdd" for name in ("whole", "run")]
     assert files[0].read_bytes() == files[1].read_bytes()
     message = refused(7, "train", tiny, tmp_path / "run", *arguments, "--seed", "1")
-    assert "holds a run of another configuration" in message
+    assert "holds a run of another configuration or of other data (different: seed)" in message
+
+
+def test_a_size_that_is_not_used_is_told(tmp_path, tiny):
+    outcome = run("train", tiny, tmp_path / "run", "--json", "--target-bpc", "5", "--set", "joint.lmbda=[]")
+    assert outcome.code == 0, outcome
+    used = outcome.json["share_of_target"]
+    assert used == (tmp_path / "run" / "distilled.rdd").stat().st_size / (5 * 2048)
+    assert f"note: the file takes {used:.0%} of the size that export.target_bpc allows" in outcome.err
+    assert run("train", tiny, tmp_path / "open", "--json").json["share_of_target"] is None
 
 
 def test_wrong_names_keys_and_values(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,12 @@ class RealImages:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def digest(self) -> str:
+        """SHA-256 of images and labels, in hexadecimal digits."""
+        result = hashlib.sha256(self.images.cpu().numpy().tobytes())
+        result.update(self.labels.cpu().numpy().tobytes())
+        return result.hexdigest()
 
     def batch(self, indices: Tensor) -> Tensor:
         """float32 (n, C, H, W) in `space` of the images `indices`."""

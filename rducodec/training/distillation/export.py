@@ -162,17 +162,21 @@ def export_latent(
     thresholds: mean squared errors that the quantisation of networks may add, tried in turn. With `max_bytes`, the
     budget of the whole file, each candidate is trimmed to it, and the one nearest to the float samples is kept: coarser
     networks leave more bits for latents. Coarser thresholds than those are tried where none fits, finer ones where
-    bytes are left. Without a budget the first threshold is taken. Raises RddInputError where nothing fits.
+    bytes are left. Without a budget the first threshold is taken that networks can keep, in the given order. Raises
+    RddInputError where nothing fits.
     """
 
     def pack(slices: Sequence[LatentSlice]) -> bytes:
         return pack_latent(plan.file_slices(slices), plan.labels, plan.config, space=space, texts=texts)
 
     exporter = _Exporter(representation, representation.with_targets(), representation.decoded(), pack)
-    plain = exporter.finest([*thresholds, *_coarser(thresholds)] if max_bytes else thresholds[:1])
+    plain = exporter.finest([*thresholds, *_coarser(thresholds)])
     if max_bytes is None:
         if plain is None:
-            raise RddInputError(f"export.thresholds: no networks are as fine as {thresholds[0]}; take a larger one")
+            raise RddInputError(
+                f"export.thresholds: no networks change the samples by less than {max(_coarser(thresholds)):g}; they "
+                "hold numbers that are too large or not finite, try a smaller joint.learning_rate"
+            )
         return Exported(pack(plain.slices), plain.threshold, plain.mse)
     framing = 8 * len(pack(plain.slices)) - exporter.bits(plain.slices) if plain is not None else 0.0
     target_bits = 8 * max_bytes - framing
@@ -180,8 +184,9 @@ def export_latent(
     result = None if best is None else exporter.fitted(best, target_bits, max_bytes)
     if result is None:
         raise RddInputError(
-            f"target of {max_bytes} bytes: not reached even where networks may add an error of "
-            f"{max(thresholds) * STEP**MAX_STEPS:g}; allow more bytes, or take smaller networks or fewer samples"
+            f"export.target_bpc: {max_bytes} bytes are not reached even where networks may add an error of "
+            f"{max(_coarser(thresholds)):g}; allow more, or take a smaller samples.decoder, samples.entropy or "
+            "samples.spc"
         )
     data, kept = result
     return Exported(data, kept.threshold, kept.mse)

@@ -37,12 +37,24 @@ def note_run(folder: Path, fingerprint: str, configuration: Configuration, *, da
     ]
     if others and not file.exists():
         raise RddInputError(f"{folder}: holds {others[0]}, but no {RUN_FILE} says of which run; choose another folder")
-    if others and _read(file).get("fingerprint") != fingerprint:
-        raise RddInputError(
-            f"{folder}: holds a run of another configuration or of other data; choose another folder or remove this one"
-        )
     notes = {"fingerprint": fingerprint, "data": data, "configuration": configuration.fields()}
-    write_file(file, json.dumps(notes, indent=1, default=str).encode())
+    text = json.dumps(notes, indent=1, default=str)
+    if others and (found := _read(file)).get("fingerprint") != fingerprint:
+        names = ", ".join(_differing(found.get("configuration"), json.loads(text)["configuration"]))
+        raise RddInputError(
+            f"{folder}: holds a run of another configuration or of other data"
+            f"{f' (different: {names})' if names else ''}; choose another folder or remove this one"
+        )
+    write_file(file, text.encode())
+
+
+def _differing(found: object, own: object, name: str = "") -> list[str]:
+    """Keys, with dots, at which two configurations hold different values."""
+    if not (isinstance(found, dict) and isinstance(own, dict)):
+        return [] if found == own else [name or "everything"]
+    keys = sorted(found.keys() | own.keys())
+    inner = [_differing(found.get(key), own.get(key), f"{name}.{key}".removeprefix(".")) for key in keys]
+    return [each for names in inner for each in names]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ from rducodec.training.progress import Progress
 from rducodec.training.randomness import generator_for
 from rducodec.training.settings import OverfitSettings
 from rducodec.training.trainer import overfit
-from rducodec.training.utility import Utility, UtilityContext, make_utility
+from rducodec.training.utility import HasSources, Utility, UtilityContext, make_utility
 from rducodec.writer import pack_latent
 
 LATENT = PARAMETERIZATIONS[0]
@@ -145,10 +145,16 @@ class Distillation:
 
     def _texts(self) -> Texts:
         """What a user of the file should know; what is learned is as it is now."""
-        settings = self.configuration.utility
+        settings, data = self.configuration.utility, self.configuration.data
         recipe: dict[str, str | int | float] = {"loss": Path(settings.loss).name, "net": settings.network}
-        recipe |= {"seed": self.configuration.seed, **self.utility.recipe()}
-        return Texts(class_names=self.train.class_names, recipe=recipe)
+        recipe |= {name: value for name, value in settings.network_options.items() if type(value) in (str, int, float)}
+        recipe |= {"augment": settings.augmentation, "seed": self.configuration.seed, **self.utility.recipe()}
+        return Texts(
+            class_names=self.train.class_names,
+            class_ids=data.classes,
+            recipe=recipe,
+            source=f"{self.split.name} train",
+        )
 
     def _plan(self, texts: Texts) -> Plan:
         return plan_latent(self.source, self.configuration.samples.shape(), texts=texts)
@@ -156,10 +162,13 @@ class Distillation:
     def _fingerprint(self) -> str:
         """Of the configuration, the images that are started from, and the data: all labels, and some of the images."""
         fields = self.configuration.fields()
-        for name in ("evaluation", "description"):
+        for name in ("evaluation", "experts", "description"):
             fields.pop(name)
         for name in ("checkpoint_interval", "report_interval"):
             fields["joint"].pop(name)
+        fields["export"].pop("number")  # a finished run can be stored in another way
+        if isinstance(self.utility, HasSources):
+            fields["utility"]["options"] = {**fields["utility"]["options"], **self.utility.sources()}
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode())
         step = -(-len(self.train.images) // FINGERPRINT_IMAGES)
         for array in (self.source.samples, self.train.labels, self.train.images[::step]):

@@ -71,13 +71,13 @@ class JointTrainer:
 
     def _find_weight(self) -> None:
         """Where a size is to be held and no weight is given: one at which the utility pulls gently at the latents."""
-        if not isinstance(self.weight, HeldSize) or self.weight.base > 0:
+        if not isinstance(self.weight, HeldSize) or self.weight.start > 0:
             return
         samples = self.representation.samples(self._step(0.0))
         gradient = self.group.mean(first_gradient(self.utility, samples, self.labels).samples)
         _, (alone, *_) = self.representation.gradients(self._step(0.0), gradient)
         _, (both, *_) = self.representation.gradients(self._step(1.0), gradient)
-        self.weight.base = cautious_weight(alone, both - alone) / self.num_pixels
+        self.weight.start = cautious_weight(alone, both - alone) / self.num_pixels
 
     def _position(self) -> float:
         return self.iteration / self.settings.iterations
@@ -170,7 +170,7 @@ class JointTrainer:
 
 
 def _weight(given: tuple[float, ...], target_bits: float | None) -> Weight:
-    """Before the first iteration; a base of 0 is still to be found."""
+    """Before the first iteration; a start of 0 is still to be found."""
     if target_bits is None:
         return TwoStages(given[0], given[-1]) if given else TwoStages(*DEFAULT_LMBDA)
     return HeldSize(target_bits, given[0] if given else 0.0)

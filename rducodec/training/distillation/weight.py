@@ -13,6 +13,9 @@ INTEGRAL_GAIN = 0.06  # the same, added up with every 1 / learning_rate of movem
 EXCESS = 0.08  # of log bits, at the begin, that goes as the noise of the rounding and the learning rate fall
 START_SHARE = 10.0  # near what held 4 kB per class of CIFAR (16 samples); digits end at twice as much
 MAX_ERROR = 0.3  # of log bits, that is acted upon
+MAX_DISTANCE = math.log(
+    1e4
+)  # of log lambda from where it began: a target that nothing can fill must not let it grow on
 
 
 class Weight(Protocol):
@@ -67,27 +70,29 @@ class HeldSize:
     """
 
     target_bits: float
-    base: float  # lambda without the proportional part
+    start: float  # of lambda; 0: still to be found
+    distance: float = 0.0  # of log lambda from there, without the proportional part
     error: float = 0.0  # latest deviation of log bits
 
     @property
     def lmbda(self) -> float:
         """Less weight of the utility where there are too many bits."""
-        return self.base * math.exp(-PROPORTIONAL_GAIN * self.error)
+        return self.start * math.exp(self.distance - PROPORTIONAL_GAIN * self.error)
 
     def told(self, num_bits: float, *, position: float, moved: float) -> None:
         """Correct by the size of the step that was done."""
         error = math.log(max(num_bits, 1.0) / self.target_bits) - EXCESS * (1 - position)
         self.error = max(-MAX_ERROR, min(MAX_ERROR, error))
-        self.base *= math.exp(-INTEGRAL_GAIN * moved / 1e-3 * self.error)
+        distance = self.distance - INTEGRAL_GAIN * moved / 1e-3 * self.error
+        self.distance = max(-MAX_DISTANCE, min(MAX_DISTANCE, distance))
 
     def state(self) -> dict[str, float]:
         """For a checkpoint."""
-        return {"base": self.base, "error": self.error}
+        return {"start": self.start, "distance": self.distance, "error": self.error}
 
     def load_state(self, state: dict[str, float]) -> None:
         """Inverse of `state`."""
-        self.base, self.error = state["base"], state["error"]
+        self.start, self.distance, self.error = state["start"], state["distance"], state["error"]
 
 
 def cautious_weight(rate_grad: Tensor, utility_grad: Tensor) -> float:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from rducodec.training.utility.load import UTILITIES, make_utility
-from rducodec.training.utility.protocol import Utility, UtilityContext, UtilityGradient
+from rducodec.training.utility.protocol import HasSources, Utility, UtilityContext, UtilityGradient
 
-__all__ = ["UTILITIES", "Utility", "UtilityContext", "UtilityGradient", "make_utility"]
+__all__ = ["UTILITIES", "HasSources", "Utility", "UtilityContext", "UtilityGradient", "make_utility"]

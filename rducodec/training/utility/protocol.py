@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -67,3 +67,11 @@ class Utility(Protocol):
 
     def recipe(self) -> dict[str, float]:
         """What a user of the samples should know to train on them, e.g. {"lr": 0.02}; goes into the file's recipe."""
+
+
+@runtime_checkable
+class HasSources(Protocol):
+    """A loss some of whose options are paths."""
+
+    def sources(self) -> dict[str, Any]:
+        """In place of each such option, what identifies the contents: a run goes on with the same ones, wherever."""

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from rducodec.errors import RddInputError
 from rducodec.training.classifiers.determinism import deterministic_convolutions
 from rducodec.training.experts import ExpertStore
+from rducodec.training.experts.files import COMMAND
 from rducodec.training.randomness import generator_for
 from rducodec.training.utility.augmentation import Augmentation
 from rducodec.training.utility.matching import check_counts, check_rates, minibatches, new_network, refuse_compiled
@@ -125,13 +127,18 @@ class TrajectoryMatching:
         """Inverse of `state`."""
         self._lr, self._momentum = (state[name].to("cpu", torch.float64) for name in ("lr", "lr_momentum"))
 
+    def sources(self) -> dict[str, Any]:
+        """What the experts were trained with, and on."""
+        store = self.store
+        return {"experts": {"settings": store.settings.fields(), "digest": store.data["digest"]}}
+
     def recipe(self) -> dict[str, float]:
         """The rate at which a network learns from the samples as they are now."""
         return {"lr": float(self._lr)}
 
 
 def _check_experts(store: ExpertStore, context: UtilityContext, folder: Path) -> None:
-    """Raises RddInputError for experts of other networks, or of images of another shape or value space."""
+    """Raises RddInputError for experts of other networks or other images."""
     wanted = {
         "network": (store.settings.network, context.network),
         "network_options": (dict(store.settings.network_options), dict(context.network_options)),
@@ -142,6 +149,11 @@ def _check_experts(store: ExpertStore, context: UtilityContext, folder: Path) ->
     for name, (found, expected) in wanted.items():
         if json.dumps(found, sort_keys=True) != json.dumps(expected, sort_keys=True):  # lists and tuples alike
             raise RddInputError(f"experts {folder}: {name} {found!r}, but the samples need {expected!r}")
+    if store.data["digest"] != context.real.digest():
+        raise RddInputError(
+            f"experts {folder}: trained on {store.data['num_images']} images of {store.data['name'] or 'some data'}, "
+            f"which are not the {len(context.real)} images of this run; train experts on these with `{COMMAND}`"
+        )
 
 
 def _in_order(student: Student, parameters: Mapping[str, Tensor], dtype: torch.dtype) -> list[Tensor]:

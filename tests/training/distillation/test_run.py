@@ -70,22 +70,36 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(changes: dict[str, Any]
     assert numbers[0] == numbers[1]
 
 
-def test_trajectory_matching_continues_with_its_learned_rate(tmp_path: Path) -> None:
-    shared = Distillation(configuration(), digits(2), tmp_path / "none", CPU)
+def trained_experts(folder: Path, *, seed: int) -> Path:
+    shared = Distillation(configuration(), digits(2), folder / "none", CPU)
     network = {"width": 4, "depth": 1}
+    settings = ExpertSettings(num_experts=2, epochs=2, batch_size=64, batched=2, network_options=network, seed=seed)
     train_experts(
         shared.utility.context.real,  # type: ignore[attr-defined]
         num_classes=2,
         shape=(1, 8, 8),
-        settings=ExpertSettings(num_experts=2, epochs=2, batch_size=64, batched=2, network_options=network),
-        folder=tmp_path / "experts",
+        settings=settings,
+        folder=folder,
         device=CPU,
     )
-    options = {"experts": str(tmp_path / "experts"), "student_steps": 2, "expert_epochs": 1, "max_start_epoch": 1}
-    changes: dict[str, Any] = SOFT | PIXELS | {"utility__loss": "tm", "utility__options": options | {"lr_lr": 1e-3}}
-    expected = distil(tmp_path / "whole", **changes)
-    interrupted(tmp_path / "stopped", 4, **changes)
-    assert distil(tmp_path / "stopped", **changes).exported.data == expected.exported.data
+    return folder
+
+
+def following(experts: Path) -> dict[str, Any]:
+    options = {"student_steps": 2, "expert_epochs": 1, "max_start_epoch": 1, "lr_lr": 1e-3, "experts": str(experts)}
+    return SOFT | PIXELS | {"utility__loss": "tm", "utility__options": options}
+
+
+def test_trajectory_matching_continues_with_its_learned_rate(tmp_path: Path) -> None:
+    """And with the same experts, wherever they lie."""
+    experts = trained_experts(tmp_path / "experts", seed=0)
+    expected = distil(tmp_path / "whole", **following(experts))
+    interrupted(tmp_path / "stopped", 4, **following(experts))
+    other = trained_experts(tmp_path / "other", seed=1)
+    with pytest.raises(RddInputError, match="holds a run of another configuration"):
+        distil(tmp_path / "stopped", **following(other))
+    moved = experts.rename(tmp_path / "moved")
+    assert distil(tmp_path / "stopped", **following(moved)).exported.data == expected.exported.data
     rate = read(expected.file).header.texts.recipe["lr"]
     assert isinstance(rate, float)
     assert rate != 0.01
@@ -114,8 +128,16 @@ def test_a_finished_run_is_only_written_again(tmp_path: Path) -> None:
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     done = distil(tmp_path, utility__network_options={"width": 2, "depth": 1})
     dataset = read(done.file)
-    recipe = dataset.header.texts.recipe
-    assert (recipe["loss"], recipe["net"], recipe["seed"]) == ("dm", "convnet", 0)
+    texts = dataset.header.texts
+    assert texts.recipe == {
+        "loss": "dm",
+        "net": "convnet",
+        "width": 2,
+        "depth": 1,
+        "augment": "crop_scale_rotate",
+        "seed": 0,
+    }
+    assert (texts.source, texts.class_ids) == ("digits train", ())
     assert dataset.header.texts.class_names == digits(2).train.class_names
     assert dataset.header.space is not None
     assert dataset.header.space.kind == "standardised"
@@ -141,15 +163,15 @@ def test_classes_may_share_networks(tmp_path: Path) -> None:
 
 
 def test_a_file_is_within_its_budget(tmp_path: Path) -> None:
-    done = distil(tmp_path, export__target_bpc=0.22, joint__lmbda=[])
-    assert len(done.exported.data) <= 0.22 * 2048
+    done = distil(tmp_path, export__target_bpc=0.26, joint__lmbda=[])
+    assert len(done.exported.data) <= 0.26 * 2048
 
 
 def test_a_file_is_within_its_budget_where_no_networks_are_as_fine_as_asked(tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"export__target_bpc": 0.22, "joint__lmbda": [], "export__thresholds": [1e-13, 1e-3]}
+    changes: dict[str, Any] = {"export__target_bpc": 0.26, "joint__lmbda": [], "export__thresholds": [1e-13, 1e-3]}
     done = distil(tmp_path, **changes)
     assert done.exported.max_mse > 1e-13
-    assert 0.9 * 0.22 * 2048 <= len(done.exported.data) <= 0.22 * 2048
+    assert 0.9 * 0.26 * 2048 <= len(done.exported.data) <= 0.26 * 2048
 
 
 @pytest.mark.slow
@@ -186,6 +208,25 @@ def test_pixels_are_stored_as_asked(number: str, error: float, tmp_path: Path) -
         assert len(np.unique(samples[:3])) <= levels  # of a class
     state, _ = read_checkpoint(tmp_path / JOINT_CHECKPOINT)
     assert np.square(samples - state["representation/values"].numpy()).mean() == pytest.approx(done.exported.mse)
+
+
+def test_a_finished_run_is_stored_in_another_way(tmp_path: Path) -> None:
+    seen: list[JointProgress] = []
+    floats = distil(tmp_path, **PIXELS, export__number="float32")
+    levels = distil(tmp_path, **PIXELS, export__number="8 bits", reports=Reports(joint=seen.append))
+    assert not seen
+    assert len(levels.exported.data) < len(floats.exported.data)
+
+
+def test_the_original_classes_are_told(tmp_path: Path) -> None:
+    done = distil(tmp_path, num_classes=10, **PIXELS, data__classes=[7, 3])
+    texts = read(done.file).header.texts
+    assert (texts.class_ids, texts.class_names) == ((7, 3), ("7", "3"))
+
+
+def test_the_first_threshold_that_networks_keep_is_taken(tmp_path: Path) -> None:
+    done = distil(tmp_path, export__thresholds=[1e-15, 1e-2, 1e-3])
+    assert done.exported.max_mse == 1e-2
 
 
 def test_learned_labels_are_kept(tmp_path: Path) -> None:
@@ -264,7 +305,7 @@ def with_nan() -> np.ndarray:
         (changed(images=with_nan()), {}, "image 7 .* remove or repair"),
         (changed(labels=digits(2).train.labels + 1), {}, "expected 0..1"),
         (changed(), {"export__target_bpc": 0.01}, "header, labels and framing"),
-        (changed(), {"export__target_bpc": 0.1}, "smaller samples.decoder"),
+        (changed(), {"export__target_bpc": 0.13}, "smaller samples.decoder"),
         (changed(), {"utility__loss": "mm"}, "dm, gm, tm"),
         (changed(), {"utility__options": {"batch": 3}}, "no option 'batch'"),
         (changed(), {"utility__network": "convnett"}, "convnett"),
@@ -331,7 +372,7 @@ def test_a_checkpoint_of_another_version_is_refused(name: str, tmp_path: Path) -
     if name in tensors:
         del tensors[name]
     else:
-        tensors["moments/values"] = tensors["representation/values"]
+        tensors["moments/values"] = tensors["representation/values"].clone()
     write_checkpoint(path, tensors, fields)
     kept = path.read_bytes()
     with pytest.raises(RddInputError, match=r"not as this version writes it.*another folder"):

@@ -7,7 +7,15 @@ import math
 import pytest
 import torch
 
-from rducodec.training.distillation.weight import EXCESS, START_SHARE, HeldSize, TwoStages, cautious_weight
+from rducodec.training.distillation.weight import (
+    EXCESS,
+    MAX_ERROR,
+    PROPORTIONAL_GAIN,
+    START_SHARE,
+    HeldSize,
+    TwoStages,
+    cautious_weight,
+)
 
 
 def test_the_second_weight_counts_from_halfway_on() -> None:
@@ -47,6 +55,21 @@ def test_bits_may_be_more_while_the_noise_of_rounding_falls() -> None:
     assert weight.lmbda == pytest.approx(1.0)
     weight.told(early, position=1.0, moved=1e-3)
     assert weight.lmbda < 1.0
+
+
+@pytest.mark.parametrize(("bits", "factor"), [(1.0, 1e4), (1e9, 1e-4)])
+@pytest.mark.parametrize("moved", [1e-3, 1e6])
+def test_a_size_that_nothing_reaches_leaves_the_weight_finite(bits: float, factor: float, moved: float) -> None:
+    weight = HeldSize(1000.0, 2.0)
+    for _ in range(5000):
+        weight.told(bits, position=1.0, moved=moved)
+    at_bound = weight.lmbda
+    assert at_bound == pytest.approx(
+        2.0 * factor * math.exp(PROPORTIONAL_GAIN * MAX_ERROR * math.copysign(1, factor - 1))
+    )
+    for _ in range(100):
+        weight.told(1000.0 * 1000.0 / bits, position=1.0, moved=5e-3)
+    assert abs(math.log(weight.lmbda / 2.0)) < abs(math.log(at_bound / 2.0)) - 1, "it comes back at once"
 
 
 def test_the_first_weight_is_cautious() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rducodec.training.experts import ExpertStore as RealStore
 from rducodec.training.group import Group
 from rducodec.training.utility import trajectory
 from rducodec.training.utility.matching import new_network
-from rducodec.training.utility.protocol import UtilityGradient
+from rducodec.training.utility.protocol import HasSources, UtilityGradient
 from rducodec.training.utility.trajectory import TrajectoryMatching
 from tests.training.utility import tiny
 
@@ -38,7 +39,9 @@ class _Experts:
     settings: ExpertSettings = field(default_factory=lambda: ExpertSettings(network_options={"width": 3}))
     shape: tuple[int, int, int] = tiny.SHAPE
     num_classes: int = 3
-    data: dict[str, Any] = field(default_factory=lambda: {"space": SPACE})
+    data: dict[str, Any] = field(
+        default_factory=lambda: {"name": "tiny", "num_images": 9, "digest": tiny.real_images().digest(), "space": SPACE}
+    )
 
     def parameters(self, expert: int, epoch: int, device: torch.device) -> dict[str, Tensor]:
         assert 0 <= expert < self.num_experts
@@ -214,6 +217,19 @@ def test_experts_of_another_value_space_are_refused() -> None:
     context = tiny.context(real=replace(tiny.real_images(), space=other))
     with pytest.raises(RddInputError, match=r"value space .*'pixels'.*, but the samples need .*'standardised'"):
         TrajectoryMatching(context, experts="experts", max_start_epoch=1)
+
+
+def test_experts_of_other_images_are_refused() -> None:
+    real = tiny.real_images()
+    other = replace(real, images=real.images.flip(0))
+    with pytest.raises(RddInputError, match=r"trained on 9 images of tiny, which are not .* train experts on these"):
+        TrajectoryMatching(tiny.context(real=other), experts="experts", max_start_epoch=1)
+
+
+def test_the_same_experts_elsewhere_are_the_same() -> None:
+    assert isinstance(_utility(), HasSources)
+    assert json.dumps(_utility().sources()["experts"], sort_keys=True)
+    assert set(_utility().sources()) == {"experts"}
 
 
 def test_parameters_that_do_not_fit_are_refused(experts: _Experts) -> None:

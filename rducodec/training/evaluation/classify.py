@@ -11,13 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rducodec.errors import RddInputError
 from rducodec.training.classifiers import build_classifier
+from rducodec.training.classifiers.determinism import deterministic_convolutions
 from rducodec.training.evaluation.protocols import Protocol
 from rducodec.training.randomness import generator_for
 from rducodec.training.utility.augmentation import Augmentation
 
 TEST_BATCH = 512
 REPORT_STEPS = 20  # between reports of a training
+CHECK_STEPS = 500  # between looks at the loss, each of which waits for the device
 MIN_STD = 1e-6  # of a channel; a constant one is not divided by 0
 
 
@@ -104,12 +107,13 @@ class Task:
         """Fraction of the test images that network `number` gets right; `report` is told steps done now and then.
 
         Everything random follows from the seed and the number: the first of five networks is the only one of one.
+        Raises RddInputError for a network that diverges, whose accuracy would be that of chance.
         """
-        with _deterministic_convolutions(), _threads(self.protocol.num_threads):
+        with deterministic_convolutions(), _threads(self.protocol.num_threads):
             weights = generator_for(self.seed, "evaluation weights", number)
             network = _network(self.protocol, self.shape, self.num_classes, weights).to(self.device)
             self._train(network, number, report)
-            return self._test(network)
+            return self._test(network, number)
 
     def _train(self, network: nn.Module, number: int, report: Callable[[int], object]) -> None:
         protocol, num_steps = self.protocol, self.protocol.num_steps(len(self.train))
@@ -126,6 +130,8 @@ class Task:
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            if (step + 1) % CHECK_STEPS == 0:  # what is lost later is seen in the test
+                self._check(loss, number, f"by step {step + 1} of {num_steps}")
             if (step + 1) % REPORT_STEPS == 0:
                 report(step + 1)
 
@@ -150,13 +156,22 @@ class Task:
         labels = self.train.labels[rows.to(self.device)]
         return labels if labels.is_floating_point() else F.one_hot(labels, self.num_classes).float()
 
+    def _check(self, values: Tensor, number: int, when: str) -> None:
+        if not values.isfinite().all():
+            protocol = self.protocol
+            raise RddInputError(
+                f"protocol {protocol.name}: network {number} diverged {when}, its outputs are not finite; choose a "
+                f"smaller learning rate (--set learning_rate=...; it is {protocol.learning_rate:g})"
+            )
+
     @torch.no_grad()
-    def _test(self, network: nn.Module) -> float:
+    def _test(self, network: nn.Module, number: int) -> float:
         network.eval()
         correct = 0
         for rows in torch.split(torch.arange(len(self.test)), TEST_BATCH):
-            answers = self._logits(network, self.test.batch(rows)).argmax(1)
-            correct += int((answers == self.test.labels[rows.to(self.device)]).sum())
+            logits = self._logits(network, self.test.batch(rows))
+            self._check(logits, number, f"within {self.protocol.num_steps(len(self.train))} steps")
+            correct += int((logits.argmax(1) == self.test.labels[rows.to(self.device)]).sum())
         return correct / len(self.test)
 
 
@@ -185,18 +200,6 @@ def _optimiser(network: nn.Module, protocol: Protocol) -> torch.optim.Optimizer:
     if protocol.optimiser == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=protocol.momentum, weight_decay=decay)
     return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
-
-
-@contextmanager
-def _deterministic_convolutions() -> Iterator[None]:
-    """On CUDA, algorithms that give the same bits in every run."""
-    backend = torch.backends.cudnn
-    before = (backend.deterministic, backend.benchmark)
-    backend.deterministic, backend.benchmark = True, False
-    try:
-        yield
-    finally:
-        backend.deterministic, backend.benchmark = before
 
 
 @contextmanager

@@ -56,7 +56,8 @@ def evaluate(
     same bits. `mixed_precision`: products in bfloat16. `progress` is called now and then and after each network; an
     exception in it ends the evaluation.
 
-    Raises RddInputError for samples that are not finite, and for labels or shapes that do not fit.
+    Raises RddInputError for samples that are not finite, for labels or shapes that do not fit, and for a classifier
+    that diverges.
     """
     place = torch.device(device) if device is not None else test.images.device
     train = _checked(samples, labels, test, place)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rducodec.errors import RddInputError
 from rducodec.training.evaluation import classify
 from rducodec.training.evaluation.classify import Samples, Standardised, Task, mean_and_std
 from rducodec.training.evaluation.protocols import Protocol
@@ -89,6 +90,25 @@ def test_reports_steps_that_are_done(recorder: Recorder) -> None:
     task(replace(PROTOCOL, epochs=25), examples(8), examples(3)).accuracy(0, told.append)
     assert told == [20, 40]
     assert len(recorder.shown) == 50
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_a_network_that_diverges_is_refused_and_not_counted_as_chance(optimiser: str) -> None:
+    options: dict[str, Any] = {"width": 4, "depth": 2}
+    steep = replace(PROTOCOL, optimiser=optimiser, learning_rate=1e30, network_options=options)
+    train = Samples(torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(10) % 3)
+    with pytest.raises(RddInputError, match=r"protocol p: network 1 diverged .* learning rate .* it is 1e\+30"):
+        task(steep, train, train).accuracy(1, lambda _: None)
+
+
+def test_a_long_training_that_diverges_ends_before_its_last_step(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classify, "CHECK_STEPS", 6)
+    steep = replace(PROTOCOL, learning_rate=1e30, epochs=100)
+    with pytest.raises(RddInputError, match=r"diverged by step 6 of 200"):
+        task(steep, examples(8), examples(3)).accuracy(0, lambda _: None)
+    assert len(recorder.shown) == 6
 
 
 def test_augmentation_is_drawn_anew_for_each_batch(recorder: Recorder) -> None:

@@ -6,9 +6,9 @@
 
 For each target in kB per class and each recipe: `rdd train` (after `rdd experts` where the loss follows them; resumed
 if it was interrupted), then `rdd eval` of the distilled file, of the overfitted one that it started from, and of real
-images as PNG, JPEG, WebP and lossless .rdd in as many bytes. With --pixels also the losses of these recipes on plain
-pixels, changed by --pixels-set, with as many samples as fit as float32, as float16 and as 8 bits; with --full-data all
-real images. Evaluations that are done are kept in FOLDER; the result is written after every target.
+images as 8-bit pixels, PNG, JPEG, WebP and lossless .rdd in as many bytes. With --pixels also the losses of these
+recipes on plain pixels, changed by --pixels-set, with as many samples as fit as float32, as float16 and as 8 bits; with
+--full-data all real images. Evaluations that are done are kept in FOLDER; the result is written after every target.
 """
 
 from __future__ import annotations
@@ -142,14 +142,19 @@ def main() -> None:
         files = [folder / f"{name}.rdd" for folder in folders.values() for name in ("distilled", "overfitted")]
         files += [file for recipe in arguments.pixels for file in pixel_runs(recipe, target, arguments, data)]
         document = evaluate(files[:1], first, arguments, "--baselines")  # in the bytes of the first distilled file
-        rows = document.pop("rows") + evaluate(files[1:], first, arguments)["rows"]
+        rows, stores = document.pop("rows"), document.pop("real_image_stores", [])
+        done = {row["name"] for row in rows}  # the overfitted file beside it is a rival, too
+        if others := [file for file in files if str(file) not in done]:
+            rows += evaluate(others, first, arguments)["rows"]
         rows += evaluate([], first, arguments, "--full-data")["rows"] if arguments.full_data else []
         for row in rows:
             if row["kind"] == "file":
                 row["name"] = "/".join(Path(row["name"]).parts[-2:])  # the run and its file
         print(f"{target} kB per class", *map(line, rows), sep="\n", flush=True)
         ends = {recipe: last_log_line(folder) for recipe, folder in folders.items()}
-        result["targets"].append({"target_kb": target, "rows": rows, "last_log_lines": ends})
+        result["targets"].append(
+            {"target_kb": target, "rows": rows, "real_image_stores": stores, "last_log_lines": ends}
+        )
         result["evaluation"] = document
         write_result(arguments.name or f"distillation_{'_'.join(arguments.recipes)}", result)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rducodec import Limits, RddInputError, RddVersionError
+from rducodec import Limits, RddError, RddInputError
 from rducodec.files import check_target, write_file
 from rducodec_cli import options
 from rducodec_cli.bpc import BYTES_PER_KB
+from rducodec_cli.configured import needs_training
 from rducodec_cli.encode import Item
 from rducodec_cli.progress import progress
 from rducodec_cli.terminal import INDENT, amount, print_json, print_table, shown
@@ -20,25 +23,19 @@ from rducodec_cli.terminal import INDENT, amount, print_json, print_table, shown
 if TYPE_CHECKING:
     import torch
 
+    from rducodec.training.evaluation.baselines import Capacity
     from rducodec.training.evaluation.evaluate import EvaluationCallback, EvaluationProgress
     from rducodec.training.evaluation.evaluator import Evaluator
-    from rducodec.training.evaluation.files import PreparedFile
+    from rducodec.training.evaluation.files import PreparedFile, SampleFile
     from rducodec.training.evaluation.protocols import Protocol
     from rducodec.training.evaluation.result import Row
 
 DEFAULT_PROTOCOL = "mtt-convnet"
 _PROTOCOL_OPTIONS = ("epochs", "full_epochs")
+_PLAIN_PIXELS = {"float16": 2, "8 bits": 1}  # values of export.number, and bytes a value before they are coded
 
 Report = Callable[["Row"], None]
-
-
-@contextmanager
-def _needs_training() -> Iterator[None]:
-    """Inside, a package that is missing is the extra `train`."""
-    try:
-        yield
-    except ImportError as error:
-        raise RddVersionError(f"rdd eval needs the extra `train` ({error}): pip install 'rducodec[train]'") from error
+Capacities = dict[float, "Sequence[Capacity]"]  # of real images, by bytes per class
 
 
 @contextmanager
@@ -115,6 +112,48 @@ def _prepare(
     return prepared
 
 
+def _overfitted_rivals(
+    files: list[PreparedFile], evaluator: Evaluator, limits: Limits, settings: dict[str, Any]
+) -> list[PreparedFile]:
+    """The overfitted compressions that runs left beside their files, but for those that are among the files."""
+    from rducodec.training.evaluation.files import open_file, overfitted_beside
+
+    found: list[PreparedFile] = []
+    for prepared in files:
+        path = overfitted_beside(prepared.file)
+        if path is None:
+            continue
+        try:
+            if open_file(path, limits=limits).sha256 in {each.file.sha256 for each in (*files, *found)}:
+                continue
+            (rival,) = _prepare((str(path),), evaluator, limits, settings)
+        except RddError as error:  # nobody asked for this file
+            click.echo(f"note: {shown(path)}: not taken as a rival: {shown(error)}", err=True)
+            continue
+        remark = f"compressed real images that {prepared.file.path} was distilled from, taken from beside it"
+        found.append(dataclasses.replace(rival, remarks=(*rival.remarks, remark)))
+    return found
+
+
+def _tell_plain_pixels(files: list[PreparedFile]) -> None:
+    """How to make the rival that takes a training of its own, if it is not there."""
+    from rducodec.training.evaluation.files import is_plain_pixels
+
+    if not any(is_plain_pixels(prepared.file) for prepared in files):
+        click.echo(f"note: {_plain_pixels_command(files[0].file)}", err=True)
+
+
+def _plain_pixels_command(file: SampleFile) -> str:
+    size, values = file.bytes_per_class, math.prod(file.dataset.header.shape)
+    counts = {name: int(size / (values * each)) for name, each in _PLAIN_PIXELS.items()}
+    fitting = " or ".join(f"{count} as {name}" for name, count in counts.items() if count) or "not one as 8 bits"
+    command = "rdd train CONFIG FOLDER --set samples.parameterization=pixels --set export.target_bpc=none"
+    return (
+        f"not compared with the same loss on plain pixels, which takes a training: {command} --set samples.spc=N "
+        f'--set "export.number=8 bits"; {size / BYTES_PER_KB:.3f} kB hold about {fitting}'
+    )
+
+
 def _evaluate_files(files: list[PreparedFile], evaluator: Evaluator, protocols: list[Protocol], report: Report) -> None:
     for protocol in protocols:
         for prepared in files:
@@ -124,9 +163,16 @@ def _evaluate_files(files: list[PreparedFile], evaluator: Evaluator, protocols: 
 
 
 def _evaluate_rivals(
-    files: list[PreparedFile], evaluator: Evaluator, protocols: list[Protocol], report: Report
+    files: list[PreparedFile],
+    evaluator: Evaluator,
+    protocols: list[Protocol],
+    report: Report,
+    capacities: Capacities,
 ) -> None:
-    """Real images in the bytes of each file; files of one size and space share them. The first protocol chooses."""
+    """Real images in the bytes of each file; files of one size and space share them. The first protocol chooses.
+
+    How many of them there is room for goes to `capacities`.
+    """
     seen = []
     for prepared in files:
         file, space = prepared.file, prepared.space
@@ -136,12 +182,15 @@ def _evaluate_rivals(
         seen.append(key)
         label = f"choosing rivals of {shown(Path(file.path).name)}"
         with progress(label, 1) as advance:
-            rivals = evaluator.rivals(file.bytes_per_class, protocols[0], space=space, progress=advance)
+            comparison = evaluator.compare(file.bytes_per_class, protocols[0], space=space, progress=advance)
+        rivals = comparison.rivals
+        capacities[file.bytes_per_class] = comparison.capacities
         if not rivals:
             click.echo(f"note: {shown(file.path)}: not one real image a class fits in as many bytes", err=True)
         for protocol in protocols:
             for rival in rivals:
-                with _training(f"{rival[0].name}, {protocol.network}", evaluator.num_networks) as told:
+                name = rival[0].name
+                with options.about(name), _training(f"{name}, {protocol.network}", evaluator.num_networks) as told:
                     report(evaluator.of_rival(rival, protocol, space=space, progress=told))
 
 
@@ -151,12 +200,27 @@ def _evaluate_all_images(
     from rducodec.training.data import pixel_space
 
     space = files[0].space if files else pixel_space(evaluator.data.train.shape[0])
+    name = "all training images"
     for protocol in protocols:
-        with _training(f"all training images, {protocol.network}", evaluator.num_networks) as told:
+        with options.about(name), _training(f"{name}, {protocol.network}", evaluator.num_networks) as told:
             report(evaluator.of_all_real_images(protocol, space=space, progress=told))
 
 
-def _print(rows: list[Row], evaluator: Evaluator) -> None:
+def _print_capacities(capacities: Capacities) -> None:
+    for size, stores in capacities.items():
+        click.echo(f"{INDENT}real images in {size / BYTES_PER_KB:.3f} kB per class:")
+        print_table(
+            ["kept as", "images per class", "kB per class"],
+            [
+                [each.name, f"{each.num_per_class:,}", f"{each.bytes_per_class / BYTES_PER_KB:.3f}"]
+                if each.num_per_class
+                else [each.name, "none", "–"]
+                for each in stores
+            ],
+        )
+
+
+def _print(rows: list[Row], evaluator: Evaluator, capacities: Capacities) -> None:
     train, test = evaluator.data.train, evaluator.data.test
     num_test = len(test.images) if test else 0
     title = f"{amount(train.num_classes, 'class', 'classes')}, {amount(num_test, 'test image')}"
@@ -177,6 +241,7 @@ def _print(rows: list[Row], evaluator: Evaluator) -> None:
     )
     networks = amount(evaluator.num_networks, "network")
     click.echo(f"{INDENT}{networks} each, mean ± standard deviation; seed {evaluator.seed}")
+    _print_capacities(capacities)
     for row in rows:
         for remark in row.remarks:
             click.echo(f"note: {shown(row.name)}: {shown(remark)}", err=True)
@@ -208,7 +273,7 @@ def _print(rows: list[Row], evaluator: Evaluator) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all randomness.")
 @click.option("--device", metavar="NAME", default="cpu", show_default=True, help="A torch device: cpu, cuda, ...")
 @click.option("--mixed-precision", is_flag=True, help="Products of the networks in bfloat16.")
-@click.option("--baselines", is_flag=True, help="Also real images, as PNG, JPEG, ..., in as many bytes.")
+@click.option("--baselines", is_flag=True, help="Also rivals of the same size: real images, ...")
 @click.option("--full-data", is_flag=True, help="Also all training images.")
 @click.option("--full-epochs", type=click.IntRange(min=1), metavar="N", help="Of --full-data.")
 @click.option("--out", metavar="PATH", type=click.Path(), help="Write the result as JSON; after every row.")
@@ -220,9 +285,11 @@ def evaluation(files: tuple[str, ...], as_json: bool, limits: Limits, **settings
 
     NAME of a protocol: mtt-convnet (that of published accuracies: 1000 epochs), quick-convnet (minutes on a laptop),
     digits (seconds). With --nets, networks other than that of the protocol are trained by Adam at a fixed rate.
-    --baselines takes the same classifiers to real training images that are kept in at most the bytes of a FILE:
-    lossless, as JPEG and as WebP, each at the quality that does best on held-out training images. --json and --out have
-    every accuracy, all values of the protocol, the digests of the files and the fingerprint of the data.
+    --baselines takes the same classifiers to real training images that are kept in at most the bytes of a FILE: as
+    8-bit pixels, as PNG, by the lossless way that keeps most, as JPEG and as WebP, each at the quality that does best
+    on held-out training images; and to the overfitted.rdd that a run leaves beside a FILE. It says how many images each
+    way keeps. --json and --out have every accuracy, all values of the protocol, the digests of the files and the
+    fingerprint of the data.
     """
     if not files and not settings["full_data"]:
         raise click.UsageError("Missing FILE, or --full-data", click.get_current_context())
@@ -233,7 +300,7 @@ def evaluation(files: tuple[str, ...], as_json: bool, limits: Limits, **settings
     out = settings["out"]
     if out is not None:
         check_target(out, inputs=files)
-    with _needs_training():
+    with needs_training("rdd eval"):
         import torch
 
         from rducodec.training.evaluation.classify import check_trainable
@@ -247,22 +314,27 @@ def evaluation(files: tuple[str, ...], as_json: bool, limits: Limits, **settings
         check_trainable(protocol, evaluator.data.train.shape, evaluator.data.train.num_classes)
     prepared = _prepare(files, evaluator, limits, settings)
     data = data_fields(evaluator.data)
+    overfitted = _overfitted_rivals(prepared, evaluator, limits, settings) if settings["baselines"] else []
+    if settings["baselines"]:
+        _tell_plain_pixels(prepared)
     rows: list[Row] = []
+    capacities: Capacities = {}
 
     def document() -> dict[str, Any]:
-        return result_document(rows, data, device=device, mixed_precision=settings["mixed_precision"])
+        precision = settings["mixed_precision"]
+        return result_document(rows, data, device=device, mixed_precision=precision, capacities=capacities)
 
     def report(row: Row) -> None:
         rows.append(row)
         if out is not None:
             write_file(out, document_bytes(document()), inputs=files)
 
-    _evaluate_files(prepared, evaluator, protocols, report)
+    _evaluate_files([*prepared, *overfitted], evaluator, protocols, report)
     if settings["baselines"]:
-        _evaluate_rivals(prepared, evaluator, protocols, report)
+        _evaluate_rivals(prepared, evaluator, protocols, report, capacities)
     if settings["full_data"]:
         _evaluate_all_images(prepared, evaluator, protocols, report)
     if as_json:
         print_json(document())
     else:
-        _print(rows, evaluator)
+        _print(rows, evaluator, capacities)

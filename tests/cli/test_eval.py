@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -83,8 +85,97 @@ def test_rivals_take_no_more_bytes(tmp_path):
     outcome = run("eval", path, *SHORT, "--baselines", "--json")
     assert outcome.code == 0, outcome
     rivals = [row for row in outcome.json["rows"] if row["kind"] == "real images"]
-    assert len(rivals) == 3
+    names = [row["name"].removeprefix("real images, ") for row in rivals]
+    assert len(names) == len(set(names)) == 5
+    assert names[:3] == [".rdd, raw profile", "8-bit pixels", "PNG, one sheet a class"]
     assert all(row["bytes_per_class"] <= path.stat().st_size / 10 for row in rivals)
+    (sizes,) = outcome.json["real_image_stores"]
+    assert sizes["bytes_per_class"] == path.stat().st_size / 10
+    assert len(sizes["stores"]) == 22  # six lossless ones, two of each of eight lossy ones
+    counts = {store["name"]: store["num_per_class"] for store in sizes["stores"]}
+    assert [row["num_samples"] / 10 for row in rivals] == [counts[name] for name in names]
+
+
+def test_every_way_to_keep_real_images_is_printed(tmp_path):
+    outcome = run("eval", digits(tmp_path), *SHORT, "--baselines")
+    assert outcome.code == 0, outcome
+    _, _, below = outcome.out.partition("kept as")
+    lines = {line[: line.index("  ", 2)].strip(): line.split()[-2:] for line in below.splitlines()[1:]}
+    assert len(lines) == 22
+    assert lines["8-bit pixels"] == ["1", "0.062"]
+    assert lines["JPEG quality 75, one file an image"] == ["none", "–"]
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A folder as a training leaves it: other samples in the compressed file than in the distilled one."""
+    folder = tmp_path / "run"
+    for name, per_class in (("overfitted", 3), ("distilled", 2)):
+        (folder / name).mkdir(parents=True)
+        digits(folder / name, per_class=per_class).rename(folder / f"{name}.rdd")
+    (folder / "run.json").write_text("{}")
+    return folder
+
+
+def test_what_a_run_started_from_is_a_rival_of_its_file(run_folder):
+    distilled, overfitted = run_folder / "distilled.rdd", run_folder / "overfitted.rdd"
+
+    def compared(*files):
+        outcome = run("eval", *files, *SHORT, "--baselines", "--json")
+        assert outcome.code == 0, outcome
+        return [row for row in outcome.json["rows"] if row["kind"] == "file"], outcome
+
+    rows, outcome = compared(distilled)
+    assert [row["name"] for row in rows] == [str(distilled), str(overfitted)]
+    assert rows[1]["remarks"] == [f"compressed real images that {distilled} was distilled from, taken from beside it"]
+    assert len(outcome.json["real_image_stores"]) == 1  # real images are kept in the bytes of the distilled file only
+    copy = run_folder.parent / "copy.rdd"
+    shutil.copyfile(overfitted, copy)
+    assert [row["name"] for row in compared(distilled, copy)[0]] == [str(distilled), str(copy)]
+    assert [row["name"] for row in compared(overfitted)[0]] == [str(overfitted)]
+    overfitted.write_bytes(b"torn")
+    rows, outcome = compared(distilled)
+    assert len(rows) == 1
+    assert f"note: {overfitted}: not taken as a rival: " in outcome.err
+    (run_folder / "run.json").unlink()  # a folder of anything
+    rows, outcome = compared(distilled)
+    assert len(rows) == 1
+    assert "not taken" not in outcome.err
+
+
+def test_without_baselines_nothing_is_taken_from_beside_a_file(run_folder):
+    outcome = run("eval", run_folder / "distilled.rdd", *SHORT, "--json")
+    assert len(outcome.json["rows"]) == 1
+    assert outcome.err == ""
+
+
+def test_the_training_of_plain_pixels_is_told_unless_it_is_there(tmp_path):
+    from rducodec.training.distillation import read_configuration
+
+    path = digits(tmp_path, per_class=12)
+    outcome = run("eval", path, *SHORT, "--baselines", "--json")
+    (line,) = [each for each in outcome.err.splitlines() if "plain pixels" in each]
+    command, _, sizes = line.partition("a training: ")[2].partition("; ")
+    words = shlex.split(command.replace("spc=N", "spc=3"))
+    assert words[:4] == ["rdd", "train", "CONFIG", "FOLDER"]
+    samples = read_configuration("digits", [word for word in words[4:] if word != "--set"]).samples
+    assert (samples.parameterization, samples.spc) == ("pixels", 3)
+    assert path.stat().st_size // 10 == 289  # 4.5 digits of 64 bytes
+    assert sizes == "0.282 kB hold about 2 as float16 or 4 as 8 bits"
+    made = tmp_path / "plain"
+    made.mkdir()
+    pixels_file = digits(made, texts=rducodec.Texts(recipe={"loss": "dm"}))
+    outcome = run("eval", pixels_file, *SHORT, "--baselines", "--json")
+    assert outcome.code == 0, outcome
+    assert "plain pixels" not in outcome.err
+
+
+def test_a_classifier_that_diverges_is_refused(tmp_path):
+    path = digits(tmp_path)
+    message = refused(7, "eval", path, *SHORT, "--set", "learning_rate=1e30")
+    assert message.startswith(f"{path}: protocol digits, ")
+    assert "diverged" in message
+    assert "--set learning_rate=" in message
 
 
 def test_no_rival_is_small_enough(tmp_path):

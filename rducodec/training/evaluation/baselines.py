@@ -1,16 +1,17 @@
 """Honest rivals of a file: real images of the same data in the same bytes per class, kept in well-known ways.
 
 Lossless ways all keep a beginning of one random order of the images of each class, so the one that keeps the most is at
-least as good as the others, and only that one needs a full evaluation. A lossy way keeps the more images the lower its
-quality is, without end: each of a few qualities fills the budget, one network for each tells them apart on training
-images that no rival may use, and the best of each codec is what counts. Pictures are kept one file an image and
-one sheet of all images a class, whichever holds more: headers of hundreds of bytes leave small images no chance.
+least as good as the others; the ways that everybody knows, `OWN_ROWS`, may be evaluated beside it. A lossy way keeps
+the more images the lower its quality is, without end: each of a few qualities fills the budget, one network for each
+tells them apart on training images that no rival may use, and the best of each codec is what counts. Pictures are kept
+one file an image and one sheet of all images a class, whichever holds more: headers of hundreds of bytes leave small
+images no chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from rducodec.training.evaluation.stores import Codec, Groups, Pixels, Store
 QUALITIES = (10, 25, 50, 75)  # of JPEG and of lossy WebP
 HELD_OUT = 0.1  # of each class of the training images: to choose a quality by
 LOSSLESS, JPEG, WEBP = "lossless", "JPEG", "WebP"  # families of stores
+OWN_ROWS = ("PNG", "8-bit pixels")  # codecs that are rivals even where another lossless one keeps more images
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,30 @@ class Baseline:
     def bytes_per_class(self) -> float:
         """On average."""
         return self.num_bytes / self.num_classes
+
+
+Rival = tuple[Baseline, tuple[tuple[str, float], ...]]  # and what it was chosen among: name, validation accuracy
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How many images of each class a store keeps within some bytes."""
+
+    name: str  # of the store
+    num_per_class: int  # 0 where not one fits
+    bytes_per_class: float  # of these images
+
+    def fields(self) -> dict[str, str | int | float]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RealImageSets:
+    """Real images in at most so many bytes, kept in every way."""
+
+    by_family: dict[str, list[Baseline]]  # those of at least one image a class, most images first
+    capacities: tuple[Capacity, ...]  # of all stores, most images first
 
 
 def held_out_split(data: LabelledImages, seed: int) -> tuple[LabelledImages, LabelledImages]:
@@ -134,42 +160,48 @@ def _largest(fits: Callable[[int], bool], most: int) -> int:
 
 def real_image_sets(
     data: LabelledImages, target_bytes_per_class: float, *, seed: int, qualities: Sequence[int] = QUALITIES
-) -> dict[str, list[Baseline]]:
-    """Every rival that has at least one image a class, by family, most images first. None exceeds the target."""
+) -> RealImageSets:
+    """Every way to keep these images, filled. None exceeds the target."""
     order = random_order(data, seed)
-    found: dict[str, list[Baseline]] = {}
+    families: dict[str, list[Baseline]] = {}
+    capacities: list[Capacity] = []
     for family, ways in all_stores(byte_pixels(data), qualities=qualities).items():
-        filled = [fill(store, order, target_bytes_per_class) for store in ways]
-        found[family] = sorted((b for b in filled if b), key=lambda b: -b.num_per_class)
-    return found
+        filled = [(way.name, fill(way, order, target_bytes_per_class)) for way in ways]
+        capacities += [Capacity(n, b.num_per_class, b.bytes_per_class) if b else Capacity(n, 0, 0.0) for n, b in filled]
+        families[family] = sorted((b for _, b in filled if b), key=lambda b: -b.num_per_class)
+    return RealImageSets(families, tuple(sorted(capacities, key=lambda capacity: -capacity.num_per_class)))
 
 
 def choose_rivals(
-    found: dict[str, list[Baseline]], validate: Callable[[Baseline], float]
-) -> list[tuple[Baseline, tuple[tuple[str, float], ...]]]:
+    found: Mapping[str, list[Baseline]], validate: Callable[[Baseline], float], *, own_rows: Sequence[str] = ()
+) -> list[Rival]:
     """The best of each family, and what it was compared with: (name, accuracy on held-out training images).
 
-    `validate` is asked only where a choice is to be made by accuracy: among lossy sets.
+    `validate` is asked only where a choice is to be made by accuracy: among lossy sets. Of the lossless codecs in
+    `own_rows` the largest set is there too.
     """
-    chosen: list[tuple[Baseline, tuple[tuple[str, float], ...]]] = []
+    chosen: list[Rival] = []
     for family, candidates in found.items():
         if not candidates:
             continue
-        if family == LOSSLESS:
-            chosen.append((candidates[0], ()))
-            continue
         most = _largest_of_each(candidates)
+        if family == LOSSLESS:
+            chosen += [(each, ()) for each in most if each is most[0] or each.codec_name in own_rows]
+            continue
         scores = [validate(candidate) for candidate in most]
         names = [candidate.name for candidate in most]
         chosen.append((most[int(np.argmax(scores))], tuple(zip(names, scores, strict=True))))
     return chosen
 
 
-def count_choices(found: dict[str, list[Baseline]]) -> int:
+def count_choices(found: Mapping[str, list[Baseline]]) -> int:
     """How often `choose_rivals` will ask."""
     return sum(len(_largest_of_each(candidates)) for family, candidates in found.items() if family != LOSSLESS)
 
 
 def _largest_of_each(candidates: Sequence[Baseline]) -> list[Baseline]:
-    """The first, so the largest, of each codec: of nearly the same pixels, more are better."""
-    return list({c.codec_name: c for c in reversed(candidates)}.values())[::-1]
+    """The first, so the largest, of each codec, in order: of nearly the same pixels, more are better."""
+    first: dict[str, Baseline] = {}
+    for candidate in candidates:
+        first.setdefault(candidate.codec_name, candidate)
+    return list(first.values())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rducodec.bitstream.header import ValueSpace
+from rducodec.bitstream.header import RawConfig, ValueSpace
 from rducodec.bitstream.limits import DEFAULT_LIMITS, Limits
 from rducodec.errors import RddInputError
 from rducodec.files import translated_errors
@@ -19,6 +19,7 @@ from rducodec.interop.space import describe_space
 from rducodec.reader import Dataset, no_progress, read
 from rducodec.training.data.labelled import LabelledImages
 from rducodec.training.data.space import SampleSpace, fit_space, sample_space
+from rducodec.training.distillation.folder import OVERFITTED, RUN_FILE
 
 ZCA = "zca"
 
@@ -54,6 +55,21 @@ def open_file(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> SampleFil
     with translated_errors(path), Path(path).open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return SampleFile(str(path), dataset, digest)
+
+
+def overfitted_beside(file: SampleFile) -> Path | None:
+    """The overfitted compression that a run left beside this file, of the images that the distillation started from."""
+    folder = Path(file.path).parent
+    path = folder / OVERFITTED
+    with translated_errors(path):
+        found = path.is_file() and (folder / RUN_FILE).is_file() and not path.samefile(file.path)
+    return path if found else None
+
+
+def is_plain_pixels(file: SampleFile) -> bool:
+    """Whether samples without a codec were optimised: a raw file that names the loss."""
+    header = file.dataset.header
+    return isinstance(header.config, RawConfig) and "loss" in header.texts.recipe
 
 
 def prepare(

@@ -17,13 +17,17 @@ The document, schema version 1 (keys are only ever added within a version):
       input            what a network sees of these values, in words
       remarks          sentences
       compared         rivals only: [{name, accuracy}] of one network each on held-out training images, by which this
-                       one was chosen; [] where there was no choice
+                       one was chosen; [] where more images are better: see real_image_stores
       header_bytes_per_class  rivals only: what the same files take for flat grey images
       protocol         name and all values
       num_steps        of the optimiser
       seed             network i of `accuracies` follows from (seed, i) alone
       accuracies       fraction of the test images, each network
       mean, std        of accuracies; std is that of the sample (n - 1), 0 for one network
+    real_image_stores  one for each size that real images were compared at: bytes_per_class; stores: of every way to
+                       keep them name, num_per_class (images of each class that fit, 0 where none does) and
+                       bytes_per_class, most images first. Of the lossless ones, the first is a row; so are PNG
+                       and 8-bit pixels
     device             as torch names it; num_threads: of torch on the CPU. The same bits come from the same machine,
     num_threads        versions, device, number of threads and precision
     mixed_precision    whether products were in bfloat16
@@ -48,6 +52,7 @@ from rducodec.bitstream.header import ValueSpace
 from rducodec.interop.space import space_fields
 from rducodec.training.data.labelled import DataSplit, LabelledImages
 from rducodec.training.evaluation.accuracy import Accuracy
+from rducodec.training.evaluation.baselines import Capacity
 from rducodec.training.evaluation.evaluate import input_of
 from rducodec.training.evaluation.protocols import Protocol
 
@@ -96,14 +101,27 @@ class Row:
 
 
 def result_document(
-    rows: Sequence[Row], data: Mapping[str, Any], *, device: torch.device, mixed_precision: bool
+    rows: Sequence[Row],
+    data: Mapping[str, Any],
+    *,
+    device: torch.device,
+    mixed_precision: bool,
+    capacities: Mapping[float, Sequence[Capacity]] | None = None,
 ) -> dict[str, Any]:
-    """The whole document, see the module; `data` is what `data_fields` says."""
+    """The whole document, see the module.
+
+    `data` is what `data_fields` says, `capacities` of real images by bytes per class what
+    `rducodec.training.evaluation.evaluator.Comparison` has.
+    """
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "data": dict(data),
         "rows": [row.fields() for row in rows],
+        "real_image_stores": [
+            {"bytes_per_class": size, "stores": [capacity.fields() for capacity in found]}
+            for size, found in (capacities or {}).items()
+        ],
         "device": _device_name(device),
         "num_threads": torch.get_num_threads(),
         "mixed_precision": mixed_precision,

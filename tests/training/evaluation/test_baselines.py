@@ -11,6 +11,7 @@ from rducodec.errors import RddInputError
 from rducodec.training.data import LabelledImages
 from rducodec.training.evaluation import stores
 from rducodec.training.evaluation.baselines import (
+    OWN_ROWS,
     Baseline,
     byte_pixels,
     choose_rivals,
@@ -31,7 +32,8 @@ def baseline(name: str, count: int, codec: str | None = None) -> Baseline:
 
 @pytest.mark.parametrize("target", [1000.0, 2000.5])
 def test_rivals_fill_the_target_and_do_not_exceed_it(target: float) -> None:
-    found = real_image_sets(DATA, target, seed=0, qualities=(10, 50))
+    sets_and_capacities = real_image_sets(DATA, target, seed=0, qualities=(10, 50))
+    found = sets_and_capacities.by_family
     assert set(found) == {"lossless", "JPEG", "WebP"}
     sets = [each for family in found.values() for each in family]
     assert len(sets) == 6 + 4 + 4
@@ -44,6 +46,12 @@ def test_rivals_fill_the_target_and_do_not_exceed_it(target: float) -> None:
         assert [each.num_per_class for each in family] == sorted((each.num_per_class for each in family), reverse=True)
     plain = next(each for each in sets if each.name == "8-bit pixels")
     assert plain.num_per_class == target // (3 * 16 * 16)
+    capacities = sets_and_capacities.capacities
+    assert {(each.name, each.num_per_class, each.bytes_per_class) for each in capacities} == {
+        (each.name, each.num_per_class, each.bytes_per_class) for each in sets
+    }
+    counts = [each.num_per_class for each in capacities]
+    assert counts == sorted(counts, reverse=True)
 
 
 def test_no_image_more_would_fit() -> None:
@@ -80,15 +88,17 @@ def test_a_class_with_few_images_gives_all() -> None:
 
 def test_nothing_fits_or_all_fits() -> None:
     found = real_image_sets(DATA, 20, seed=0, qualities=(10,))
-    assert not any(found.values())
-    assert choose_rivals(found, lambda _: 0.0) == []
+    assert not any(found.by_family.values())
+    assert choose_rivals(found.by_family, lambda _: 0.0, own_rows=OWN_ROWS) == []
+    assert {each.num_per_class for each in found.capacities} == {0}
+    assert len({each.name for each in found.capacities}) == 6 + 2 + 2
     everything = fill(stores.PlainPixels(DATA.images), random_order(DATA, 0), 1e9)
     assert everything is not None
     assert len(everything.samples) == 60
 
 
 def test_pictures_have_one_or_three_channels() -> None:
-    assert set(real_image_sets(bars(6, shape=(2, 8, 8)), 1000, seed=0)) == {"lossless"}
+    assert set(real_image_sets(bars(6, shape=(2, 8, 8)), 1000, seed=0).by_family) == {"lossless"}
 
 
 def test_float_images_become_bytes() -> None:
@@ -113,3 +123,21 @@ def test_the_best_of_each_codec_is_chosen() -> None:
     chosen = choose_rivals(found, lambda each: worth[each.name])
     assert [(each.name, compared) for each, compared in chosen] == [("a", ()), ("c", tuple(worth.items()))]
     assert count_choices(found) == 3
+
+
+def test_lossless_codecs_that_are_asked_for_are_rivals_beside_the_best() -> None:
+    lossless = [baseline("a", 4), baseline("PNG sheets", 3, "PNG"), baseline("PNG files", 3, "PNG"), baseline("z", 2)]
+
+    def chosen(own_rows: tuple[str, ...]) -> list[str]:
+        return [each.name for each, _ in choose_rivals({"lossless": lossless}, lambda _: 0.0, own_rows=own_rows)]
+
+    assert chosen(("z", "PNG")) == ["a", "PNG sheets", "z"]
+    assert chosen(("a",)) == ["a"]
+
+
+def test_own_rows_are_names_of_codecs() -> None:
+    found = real_image_sets(DATA, 2000, seed=0, qualities=(10,)).by_family
+    assert set(OWN_ROWS) <= {each.codec_name for each in found["lossless"]}
+    names = [each.name for each, _ in choose_rivals({"lossless": found["lossless"]}, lambda _: 0.0, own_rows=OWN_ROWS)]
+    assert sum(name.startswith("PNG, one ") for name in names) == 1
+    assert names.count("8-bit pixels") == 1

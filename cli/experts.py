@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import shlex
-import shutil
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rducodec import RddInputError
 from rducodec_cli import configured, options
 from rducodec_cli.progress import resumable_progress
 from rducodec_cli.terminal import INDENT, amount, print_json, shown
@@ -31,7 +28,6 @@ _KEYS = {  # of options that stand for one value of the configuration
     "batched": "experts.batched",
 }
 FLOAT_BYTES = 4
-GB = 10**9
 
 
 def _settings(configuration: Configuration) -> ExpertSettings:
@@ -62,22 +58,16 @@ def num_bytes(settings: ExpertSettings, *, shape: tuple[int, int, int], num_clas
     return FLOAT_BYTES * values * experts * (settings.epochs + 1)
 
 
-def _check_room(folder: Path, needed: int) -> None:
-    """Raises RddInputError where the trajectories do not fit beside what `folder` holds of them already."""
-    there = sum(path.stat().st_size for path in folder.glob("experts-*.safetensors")) if folder.is_dir() else 0
-    parent = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    free = shutil.disk_usage(parent).free
-    if free + there < needed:
-        raise RddInputError(
-            f"{folder}: trajectories take about {needed / GB:.1f} GB, and {free / GB:.1f} GB are free; choose another "
-            "folder, fewer experts or fewer epochs"
-        )
+def _num_bytes_there(folder: Path) -> int:
+    """Of the trajectories that a folder holds already."""
+    return sum(path.stat().st_size for path in folder.glob("experts-*.safetensors")) if folder.is_dir() else 0
 
 
 def _train(
     configuration: Configuration, folder: Path, device: torch.device, group: Group, settings: dict[str, Any]
 ) -> None:
     from rducodec.training.data import RealImages, check_split, fit_space
+    from rducodec.training.distillation.folder import GB, check_room
     from rducodec.training.experts import train_experts
 
     expert_settings = _settings(configuration)
@@ -87,7 +77,13 @@ def _train(
     train, test = split.train, split.test
     space = fit_space(configuration.data.space, train)
     needed = num_bytes(expert_settings, shape=train.shape, num_classes=train.num_classes)
-    _check_room(folder, needed)
+    check_room(
+        folder,
+        num_bytes=needed,
+        num_bytes_there=_num_bytes_there(folder),
+        what="trajectories",
+        advice="choose another folder, fewer experts or fewer epochs",
+    )
     if group.is_first:
         count, epochs = amount(expert_settings.num_experts, "expert"), amount(expert_settings.epochs, "epoch")
         configured.say(f"training {count} for {epochs}: about {needed / GB:.2g} GB")
@@ -111,6 +107,8 @@ def _train(
 
 
 def _report(store: ExpertStore, command: list[str], *, as_json: bool) -> None:
+    from rducodec.training.evaluation.accuracy import Accuracy
+
     accuracy = store.test_accuracy
     if as_json:
         fields = {"num_experts": store.num_experts, "num_epochs": store.num_epochs}
@@ -119,7 +117,7 @@ def _report(store: ExpertStore, command: list[str], *, as_json: bool) -> None:
     title = click.style(shown(store.folder), bold=True)
     click.echo(f"{title}: {amount(store.num_experts, 'expert')}, {amount(store.num_epochs, 'epoch')}")
     if accuracy is not None:
-        mean, deviation = 100 * fmean(accuracy), 100 * pstdev(accuracy)
+        mean, deviation = 100 * Accuracy(accuracy).mean, 100 * Accuracy(accuracy).std
         click.echo(f"{INDENT}test accuracy after the last epoch: {mean:.1f} ± {deviation:.1f} %")
     click.echo(f"{INDENT}next: {shown(shlex.join(command))}")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import statistics
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,6 +15,7 @@ from tests.cli.command import refused, run
 
 pytest.importorskip("torch")
 
+from rducodec.training.distillation import read_configuration
 from rducodec.training.experts import ExpertStore, train
 from rducodec_cli import experts as experts_module
 
@@ -60,13 +64,19 @@ def test_experts_and_the_training_that_follows_them(tmp_path, tiny):
     assert store.data["space"]["kind"] == "standardised"
     assert "3 experts, 2 epochs" in outcome.out
     assert store.test_accuracy is not None
-    mean = 100 * sum(store.test_accuracy) / 3
-    assert f"{mean:.1f} ± " in outcome.out
+    mean, deviation = 100 * sum(store.test_accuracy) / 3, 100 * statistics.stdev(store.test_accuracy)
+    assert f"after the last epoch: {mean:.1f} ± {deviation:.1f} %" in outcome.out
     command = shlex.split(outcome.out.splitlines()[-1].partition("next: ")[2])
     assert command[:4] == ["rdd", "train", str(tiny), "FOLDER"]
     followed = run("train", tiny, tmp_path / "run", *command[4:])
     assert followed.code == 0, followed
     assert (tmp_path / "run" / "distilled.rdd").exists()
+
+
+def test_the_deviation_is_that_of_a_sample_as_in_an_evaluation(capsys):
+    store = Mock(folder="experts", num_experts=3, num_epochs=2, test_accuracy=(0.5, 0.6, 0.7))
+    experts_module._report(store, ["rdd", "train"], as_json=False)
+    assert "60.0 ± 10.0 %" in capsys.readouterr().out  # 8.2 by n instead of n - 1
 
 
 def test_an_interrupted_training_goes_on_to_the_same_files(tmp_path, tiny, monkeypatch):
@@ -113,17 +123,32 @@ def test_options_stand_for_values_and_the_next_command_repeats_them(tmp_path, ti
     assert outcome.json["next"] == [*command, "--experts", str(folder), "--seed", "4", "--device", "cpu"]
 
 
-def test_what_is_refused(tmp_path, tiny, monkeypatch):
+def test_what_is_refused(tmp_path, tiny):
     folder = tmp_path / "experts"
     assert "Missing argument 'CONFIG'" in refused(2, "experts")
     assert "--epochs" in refused(2, "experts", tiny, folder, "--epochs", "0")
-    assert "(root)" in refused(7, "experts", "cifar10-tm-64", folder)
+    assert "root" in refused(7, "experts", "cifar10-tm-64", folder)
     assert "setting learning_rate" in refused(7, "experts", tiny, folder, "--set", "experts.learning_rate=-1")
     assert "unknown key experts.epoch" in refused(7, "experts", tiny, folder, "--set", "experts.epoch=1")
-    full = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(experts_module.shutil, "disk_usage", lambda _: full)
-    assert "GB are free" in refused(7, "experts", tiny, folder)
-    assert not folder.exists()
+
+
+def test_trajectories_that_do_not_fit_the_disk_are_refused(tmp_path, tiny, monkeypatch):
+    folder = tmp_path / "experts"
+    settings = experts_module._settings(read_configuration(str(tiny)))
+    needed = experts_module.num_bytes(settings, shape=(1, 8, 8), num_classes=2)
+    full = type("Usage", (), {"free": needed - 1})
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda _: full)
+        message = refused(7, "experts", tiny, folder)
+        assert f"{needed - 1} bytes free, trajectories need about {needed} bytes; " in message
+        assert message.endswith("choose another folder, fewer experts or fewer epochs")
+        assert not folder.exists()
+    assert run("experts", tiny, folder).code == 0
+    there = sum(path.stat().st_size for path in folder.iterdir())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": needed - there}))
+    assert run("experts", tiny, folder).code == 0  # what is there takes no room again
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": needed - there - 1}))
+    assert f"need about {needed - there} bytes more" in refused(7, "experts", tiny, folder)
 
 
 def test_bytes_are_those_of_the_files(tmp_path, tiny):

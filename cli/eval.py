@@ -130,8 +130,11 @@ def _overfitted_rivals(
         except RddError as error:  # nobody asked for this file
             click.echo(f"note: {shown(path)}: not taken as a rival: {shown(error)}", err=True)
             continue
-        remark = f"compressed real images that {prepared.file.path} was distilled from, taken from beside it"
-        found.append(dataclasses.replace(rival, remarks=(*rival.remarks, remark)))
+        remarks = [f"compressed real images that {prepared.file.path} was distilled from, taken from beside it"]
+        excess = rival.file.bytes_per_class / prepared.file.bytes_per_class - 1
+        if excess > 0:  # within a run's target, and yet not a rival of the same size
+            remarks.append(f"it takes {excess:.1%} more bytes than that file")
+        found.append(dataclasses.replace(rival, remarks=(*rival.remarks, *remarks)))
     return found
 
 

@@ -94,6 +94,8 @@ def test_rivals_take_no_more_bytes(tmp_path):
     assert len(sizes["stores"]) == 22  # six lossless ones, two of each of eight lossy ones
     counts = {store["name"]: store["num_per_class"] for store in sizes["stores"]}
     assert [row["num_samples"] / 10 for row in rivals] == [counts[name] for name in names]
+    headers = [[remark for remark in row["remarks"] if "headers" in remark] for row in rivals]
+    assert [len(remarks) for remarks in headers] == [1, 0, 1, 1, 1]  # plain pixels have none
 
 
 def test_every_way_to_keep_real_images_is_printed(tmp_path):
@@ -117,28 +119,42 @@ def run_folder(tmp_path):
     return folder
 
 
+def file_rows(*files):
+    """Rows of files in an evaluation with rivals, and all that it said."""
+    outcome = run("eval", *files, *SHORT, "--networks", "1", "--baselines", "--json")
+    assert outcome.code == 0, outcome
+    return [row for row in outcome.json["rows"] if row["kind"] == "file"], outcome
+
+
 def test_what_a_run_started_from_is_a_rival_of_its_file(run_folder):
     distilled, overfitted = run_folder / "distilled.rdd", run_folder / "overfitted.rdd"
-
-    def compared(*files):
-        outcome = run("eval", *files, *SHORT, "--baselines", "--json")
-        assert outcome.code == 0, outcome
-        return [row for row in outcome.json["rows"] if row["kind"] == "file"], outcome
-
-    rows, outcome = compared(distilled)
+    rows, outcome = file_rows(distilled)
     assert [row["name"] for row in rows] == [str(distilled), str(overfitted)]
-    assert rows[1]["remarks"] == [f"compressed real images that {distilled} was distilled from, taken from beside it"]
+    beside = f"compressed real images that {distilled} was distilled from, taken from beside it"
+    excess = overfitted.stat().st_size / distilled.stat().st_size - 1
+    assert rows[1]["remarks"] == [beside, f"it takes {100 * excess:.1f}% more bytes than that file"]
     assert len(outcome.json["real_image_stores"]) == 1  # real images are kept in the bytes of the distilled file only
+    larger = digits(run_folder, per_class=4)
+    assert len(file_rows(larger)[0][1]["remarks"]) == 1
+
+
+def test_a_rival_that_is_among_the_files_is_not_taken_again(run_folder):
+    distilled, overfitted = run_folder / "distilled.rdd", run_folder / "overfitted.rdd"
     copy = run_folder.parent / "copy.rdd"
     shutil.copyfile(overfitted, copy)
-    assert [row["name"] for row in compared(distilled, copy)[0]] == [str(distilled), str(copy)]
-    assert [row["name"] for row in compared(overfitted)[0]] == [str(overfitted)]
-    overfitted.write_bytes(b"torn")
-    rows, outcome = compared(distilled)
+    assert [row["name"] for row in file_rows(distilled, copy)[0]] == [str(distilled), str(copy)]
+    assert [row["name"] for row in file_rows(overfitted)[0]] == [str(overfitted)]
+
+
+def test_a_file_beside_that_is_damaged_or_of_no_run_is_not_taken(run_folder):
+    distilled, overfitted = run_folder / "distilled.rdd", run_folder / "overfitted.rdd"
+    torn = overfitted.read_bytes()[:-1]
+    overfitted.write_bytes(torn)
+    rows, outcome = file_rows(distilled)
     assert len(rows) == 1
     assert f"note: {overfitted}: not taken as a rival: " in outcome.err
-    (run_folder / "run.json").unlink()  # a folder of anything
-    rows, outcome = compared(distilled)
+    (run_folder / "run.json").unlink()
+    rows, outcome = file_rows(distilled)
     assert len(rows) == 1
     assert "not taken" not in outcome.err
 
@@ -152,7 +168,7 @@ def test_without_baselines_nothing_is_taken_from_beside_a_file(run_folder):
 def test_the_training_of_plain_pixels_is_told_unless_it_is_there(tmp_path):
     from rducodec.training.distillation import read_configuration
 
-    path = digits(tmp_path, per_class=12)
+    path = digits(tmp_path, per_class=6)
     outcome = run("eval", path, *SHORT, "--baselines", "--json")
     (line,) = [each for each in outcome.err.splitlines() if "plain pixels" in each]
     command, _, sizes = line.partition("a training: ")[2].partition("; ")
@@ -160,8 +176,8 @@ def test_the_training_of_plain_pixels_is_told_unless_it_is_there(tmp_path):
     assert words[:4] == ["rdd", "train", "CONFIG", "FOLDER"]
     samples = read_configuration("digits", [word for word in words[4:] if word != "--set"]).samples
     assert (samples.parameterization, samples.spc) == ("pixels", 3)
-    assert path.stat().st_size // 10 == 289  # 4.5 digits of 64 bytes
-    assert sizes == "0.282 kB hold about 2 as float16 or 4 as 8 bits"
+    assert path.stat().st_size // 10 == 159  # 2.5 digits of 64 bytes
+    assert sizes == "0.156 kB hold about 1 as float16 or 2 as 8 bits"
     made = tmp_path / "plain"
     made.mkdir()
     pixels_file = digits(made, texts=rducodec.Texts(recipe={"loss": "dm"}))

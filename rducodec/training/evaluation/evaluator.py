@@ -135,7 +135,9 @@ class Evaluator:
         """A rival on the test images; images that another rival has too are evaluated once, and a remark says so."""
         baseline, compared = rival
         name = f"real images, {baseline.name}"
-        remarks = [f"{baseline.header_bytes / baseline.num_bytes:.0%} of the bytes are headers and tables"]
+        remarks = []
+        if baseline.header_bytes:
+            remarks.append(f"{baseline.header_bytes / baseline.num_bytes:.0%} of the bytes are headers and tables")
         key = _key(baseline, protocol, space)
         if key in self._known:
             other, accuracy = self._known[key]

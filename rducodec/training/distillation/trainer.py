@@ -19,6 +19,7 @@ from rducodec.training.distillation.labels import SampleLabels
 from rducodec.training.distillation.representation import RateEstimate, Representation, Step
 from rducodec.training.distillation.weight import HeldSize, TwoStages, Weight, cautious_weight
 from rducodec.training.group import ALONE, Group
+from rducodec.training.utility.check import check_gradient
 from rducodec.training.utility.protocol import Utility, UtilityGradient
 
 STEP_SEARCHES = 8  # of the networks' quantisation in an optimisation, for the estimate of the size
@@ -182,19 +183,12 @@ def first_gradient(utility: Utility, samples: Tensor, labels: SampleLabels) -> U
     Raises RddInputError for what no training could use: hours of preparation need not come before.
     """
     state = {name: tensor.clone() for name, tensor in utility.state().items()}
-    result = utility.gradient(samples, labels.classes, iteration=0, label_logits=labels.logits)
+    found = utility.gradient(samples, labels.classes, iteration=0, label_logits=labels.logits)
     utility.load_state(state)
-    if result.samples.shape != samples.shape:
-        raise RddInputError(
-            f"utility: a gradient of shape {tuple(result.samples.shape)} for samples of shape {tuple(samples.shape)}"
-        )
+    result = check_gradient(found, samples, labels.logits)
     if not math.isfinite(result.loss) or not bool(result.samples.isfinite().all()):
         raise RddInputError(
             f"utility: the loss of the first samples is {result.loss}, or its gradient is not finite; look at "
             "utility.options and at the value space of the images"
-        )
-    if labels.logits is not None and (result.label_logits is None or result.label_logits.shape != labels.logits.shape):
-        raise RddInputError(
-            "utility: gives no gradient for the labels; set samples.soft_labels = false, or take another loss"
         )
     return result

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from rducodec.errors import RddInputError
+from rducodec.training.utility.own import OwnUtility, own_code
 from rducodec.training.utility.protocol import Utility, UtilityContext
 
 UTILITIES = {  # imported when asked for: trajectory matching needs experts, whose training needs this package
@@ -26,16 +27,21 @@ _METHODS = ("gradient", "state", "load_state", "recipe")
 def make_utility(name: str, context: UtilityContext, options: Mapping[str, Any]) -> Utility:
     """The loss "dm", "gm", "tm", "module:Class" or "path/to/file.py:Class", made from the context and options.
 
-    A module or file is code of the user's and is run. Raises RddInputError for a name that leads nowhere, and for
-    options that the class does not have or lacks.
+    A module or file is code of the user's and is run. Raises RddInputError for a name that leads nowhere, for options
+    that the class does not have or lacks, and, with file and line, for whatever the user's code raises, now or later.
     """
-    make = _class(UTILITIES.get(name, name))
-    _check_options(name, make, options)
-    utility = make(context, **options)
+    if name in UTILITIES:
+        make = _class(UTILITIES[name])
+        _check_options(name, make, options)
+        return make(context, **options)
+    with own_code(name):
+        make = _class(name)
+        _check_options(name, make, options)
+        utility = make(context, **options)
     missing = [method for method in _METHODS if not callable(getattr(utility, method, None))]
     if missing:
         raise RddInputError(f"utility {name!r}: has no {', '.join(missing)}; see rducodec.training.utility.protocol")
-    return utility
+    return OwnUtility(name, utility)
 
 
 def _class(name: str) -> Callable[..., Utility]:
@@ -56,7 +62,11 @@ def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise RddInputError(f"utility: cannot import {name!r}: {error}") from error
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):  # missed by the module, not the module
+            raise
+        raise RddInputError(
+            f"utility: cannot import {name!r}: {error}; install it, or name a file: path/to/file.py:Class"
+        ) from error
 
 
 def _module_of_file(path: Path) -> ModuleType:

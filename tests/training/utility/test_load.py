@@ -64,10 +64,7 @@ def test_a_class_of_a_module(own: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.syspath_prepend(own.parent)
     monkeypatch.delitem(sys.modules, "own_loss", raising=False)
     assert make_utility("own_loss:Own", tiny.context(), {"weight": 2.0}).recipe() == {"weight": 2.0}
-    assert isinstance(
-        make_utility(f"{DistributionMatching.__module__}:DistributionMatching", tiny.context(), {}),
-        DistributionMatching,
-    )
+    assert make_utility(f"{DistributionMatching.__module__}:DistributionMatching", tiny.context(), {}).recipe() == {}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +73,7 @@ def test_a_class_of_a_module(own: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ("mtt", "expected one of dm, gm, tm, module:Class or path/to/file.py:Class"),
         (":Own", "expected one of dm"),
         ("own:", "expected one of dm"),
-        ("no_such_module_there:Own", "cannot import 'no_such_module_there'"),
+        ("no_such_module_there:Own", "cannot import 'no_such_module_there'.*install it, or name a file"),
         ("./own:Own", "neither the name of a module nor a path"),
         ("rducodec.errors:Own", "no class 'Own' in rducodec.errors"),
         ("no_such_file.py:Own", "no file no_such_file.py"),

@@ -54,10 +54,11 @@ def list_folder(root: Path, name: str = "folder") -> FolderListing:
     return FolderListing(name, list_classes(train, classes), None if test is None else list_classes(test, classes))
 
 
-def split_folders(root: Path) -> tuple[Path, Path | None]:
-    """The folders of the training and the test part."""
+def split_folders(root: Path, *, classes: str = "CLASS") -> tuple[Path, Path | None]:
+    """The folders of the training and the test part; `classes` stands for folders in them in an error's text."""
     if not root.is_dir():
-        raise RddInputError(f"{root}: no such folder; {TRAIN}/CLASS/IMAGE or CLASS/IMAGE expected in it")
+        what = "not a folder" if root.exists() else "no such folder"
+        raise RddInputError(f"{root}: {what}; {TRAIN}/{classes}/IMAGE or {classes}/IMAGE expected in it")
     if not (root / TRAIN).is_dir():
         return root, None
     return root / TRAIN, next((root / name for name in TESTS if (root / name).is_dir()), None)

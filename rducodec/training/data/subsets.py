@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from rducodec.errors import RddInputError
-from rducodec.training.data.folders import FolderListing, class_folders, list_classes, split_folders
+from rducodec.training.data.folders import FolderListing, list_classes, split_folders
 
-NUM_IMAGENET = 1000
-_WNID = re.compile(r"n\d{8}")  # WordNet's name of a class; in sorted order they are the classes 0..999
-# ImageNet-1k classes of each subset, in the order of its labels (trajectory matching, Cazenavette et al., 2022).
+# WNIDs (names of ImageNet-1k classes, and of their folders) of each subset, in the order of its labels
+# (trajectory matching, Cazenavette et al., 2022).
 SUBSETS = {
-    "imagenette": (0, 217, 482, 491, 497, 566, 569, 571, 574, 701),
-    "imagewoof": (193, 182, 258, 162, 155, 167, 159, 273, 207, 229),
-    "imagefruit": (953, 954, 949, 950, 951, 957, 952, 945, 943, 948),
-    "imageyellow": (309, 986, 954, 951, 987, 779, 599, 291, 72, 11),
-    "imagemeow": (281, 282, 283, 284, 285, 291, 292, 290, 289, 287),
-    "imagesquawk": (84, 130, 88, 144, 145, 22, 96, 9, 100, 89),
+    name: tuple(wnids.split())
+    for name, wnids in {
+        "imagenette": """
+            n01440764 n02102040 n02979186 n03000684 n03028079 n03394916 n03417042 n03425413 n03445777 n03888257""",
+        "imagewoof": """
+            n02096294 n02093754 n02111889 n02088364 n02086240 n02089973 n02087394 n02115641 n02099601 n02105641""",
+        "imagefruit": """
+            n07753275 n07753592 n07745940 n07747607 n07749582 n07768694 n07753113 n07720875 n07718472 n07742313""",
+        "imageyellow": """
+            n02206856 n12057211 n07753592 n07749582 n12144580 n04146614 n03530642 n02129165 n01773157 n01531178""",
+        "imagemeow": """
+            n02123045 n02123159 n02123394 n02123597 n02124075 n02129165 n02129604 n02128925 n02128757 n02127052""",
+        "imagesquawk": """
+            n01806143 n02007558 n01818515 n02051845 n02056570 n01614925 n01843383 n01518878 n01860187 n01819313""",
+    }.items()
 }
 
 
 def list_subset(root: Path, name: str) -> FolderListing:
     """Images of a subset in `root`/train/WNID and `root`/val/WNID (or test), or `root`/WNID without a test part.
 
-    The training part holds the 1000 classes of ImageNet-1k, or just the ten of the subset: their names sort as the
-    class numbers do, so the folder of a class is found by its place among them. That ten folders belong to this subset
-    and no other cannot be seen from their names. Classes are called by their folders. Raises RddInputError, RddIOError.
+    Folders of other classes are passed over, so all of ImageNet-1k may be there. Classes are called by their WNIDs.
+    Raises RddInputError, naming the folders that are missing, and RddIOError.
     """
-    train, test = split_folders(root)
-    folders = _subset_folders(train, name)
-    test_files = None
-    if test is not None:
-        missing = next((folder for folder in folders if not (test / folder).is_dir()), None)
-        if missing is not None:
-            raise RddInputError(f"{test / missing}: not found; the test images are expected in one folder a class")
-        test_files = list_classes(test, folders, folders)
-    return FolderListing(name, list_classes(train, folders, folders), test_files)
+    wnids = SUBSETS[name]
+    train, test = split_folders(root, classes=wnids[0])
+    _check_folders(train, name, wnids)
+    files = list_classes(train, wnids, wnids)
+    if test is None:
+        return FolderListing(name, files, None)
+    _check_folders(test, name, wnids)
+    return FolderListing(name, files, list_classes(test, wnids, wnids))
 
 
-def _subset_folders(train: Path, name: str) -> list[str]:
-    """Names of the class folders in the order of the labels."""
-    indices = SUBSETS[name]
-    found = [folder.name for folder in class_folders(train)]
-    other = next((folder for folder in found if not _WNID.fullmatch(folder)), None)
-    if other is not None:
-        raise RddInputError(f"{train / other}: not the name of an ImageNet class (n and eight digits)")
-    if len(found) == NUM_IMAGENET:
-        return [found[index] for index in indices]
-    if len(found) == len(indices):
-        places = sorted(indices)
-        return [found[places.index(index)] for index in indices]
-    raise RddInputError(
-        f"{train}: {len(found)} class folders; {name} needs all {NUM_IMAGENET} of ImageNet-1k, or just its "
-        f"{len(indices)}, classes {' '.join(map(str, sorted(indices)))}"
-    )
+def _check_folders(part: Path, name: str, wnids: Sequence[str]) -> None:
+    missing = [wnid for wnid in wnids if not (part / wnid).is_dir()]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise RddInputError(
+            f"{part}: no folder {missing[0]}{more}; {name} needs the images of each class in a folder of its ImageNet "
+            f"name: {' '.join(wnids)}, for training in ROOT/train or in ROOT itself"
+        )

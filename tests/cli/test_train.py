@@ -179,7 +179,7 @@ def test_what_cannot_be_is_refused_before_it_starts(tmp_path):
     own = ("--set", "samples.networks=slice")
     for budget in ("0.001", "0.05"):  # less than the header, less than the networks
         refused(7, "train", "digits", folder, "--target-bpc", budget, *own)
-    assert "(root)" in refused(7, "train", "cifar10-dm-64", folder)
+    assert "--root PATH" in refused(7, "train", "cifar10-dm-64", folder)
     assert "nowhere" in refused(7, "train", "cifar10-dm-64", folder, "--root", tmp_path / "nowhere")
     assert "--device" in refused(2, "train", "digits", folder, "--device", "abacus")
     assert not folder.exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import errno
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rducodec.demo import MAX_TRAIN_PER_CLASS, NUM_CLASSES, split_digits
-from rducodec.errors import RddInputError
+from rducodec.errors import RddInputError, RddIOError
+from rducodec.files import translated_errors
 from rducodec.interop.source import naming, native_array
 from rducodec.interop.tensors import LABEL_KEYS, SAMPLE_KEYS, open_npz
 from rducodec.labels import MAX_CLASSES
@@ -41,12 +44,40 @@ def read_arrays(path: Path) -> DataSplit:
     Images are (N, C, H, W), (N, H, W, C) with 1 or 3 channels, or (N, H, W); labels (N,) or (N, 1). An array
     `class_names` of text is optional. Raises RddInputError for anything else and as `check_split`, and RddIOError.
     """
+    _check_archive(path)
     with open_npz(path) as archive:
         train_keys, test_keys = _array_keys(archive)
-        arrays = [(archive[x], archive[y]) for x, y in (train_keys, test_keys) if x in archive and y in archive]
-        names = [str(name) for name in archive[NAMES_KEY]] if NAMES_KEY in archive else None
+        pairs = [(x, y) for x, y in (train_keys, test_keys) if x in archive and y in archive]
+        arrays = [(_array(archive, x), _array(archive, y)) for x, y in pairs]
+        names = [str(name) for name in _array(archive, NAMES_KEY)] if NAMES_KEY in archive else None
     with naming(path):
         return from_arrays(*arrays, class_names=names, name=path.stem)
+
+
+def _check_archive(path: Path) -> None:
+    """Say what is wrong with a path in our own words: numpy advises to unpickle what it does not know."""
+    with translated_errors(path):
+        if not path.is_file():
+            what, number = ("is no file", errno.EISDIR) if path.exists() else ("no such file", errno.ENOENT)
+            raise RddIOError(number, f"{path}: {what}; --root PATH (root= in Python) is the .npz file itself")
+        with path.open("rb") as stream:
+            is_archive = zipfile.is_zipfile(stream)
+    if not is_archive:
+        arrays = ", ".join(f"{key}=..." for key in (*TRAIN_KEYS, *TEST_KEYS))
+        raise RddInputError(f"{path}: not an .npz file, or damaged; numpy.savez(PATH, {arrays}) writes one")
+
+
+def _array(archive: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+    """An array of numbers or text; RddInputError for one of objects, whose pickles are never read."""
+    try:
+        return archive[key]
+    except ValueError as error:
+        if "Object arrays" not in str(error):  # numpy has no class of errors for it
+            raise
+        raise RddInputError(
+            f"{key} holds Python objects, which numpy makes of images of several sizes: bring all to one size; or say "
+            "the type when you make the array, e.g. dtype=str for names"
+        ) from error
 
 
 def _array_keys(archive: Iterable[str]) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -85,10 +116,26 @@ def from_arrays(
         labels = images["training"][1]
         largest = int(labels.max()) if len(labels) else 0
         class_names = [str(label) for label in range(min(max(largest, 0), MAX_CLASSES - 1) + 1)]
+        _check_gaps(labels, len(class_names))
     parts = [LabelledImages(*arrays, tuple(class_names)) for arrays in images.values()]
     data = DataSplit(name, *parts)
     check_split(data)
     return data
+
+
+def _check_gaps(labels: NDArray[np.int64], num_classes: int) -> None:
+    """Raises RddInputError for labels without an image below the largest one, which says how many classes there are."""
+    if labels.ndim != 1 or not len(labels) or not 0 <= labels.min() <= labels.max() < num_classes:
+        return  # `check_split` tells what is wrong
+    empty = np.flatnonzero(np.bincount(labels) == 0)
+    if len(empty):
+        index = int(np.argmax(labels))
+        others = f" (and {len(empty) - 1} more have none)" if len(empty) > 1 else ""
+        raise RddInputError(
+            f"training labels: label {index} is {labels[index]}, the largest, so classes are 0..{labels[index]}, but "
+            f"class {empty[0]} has no training image{others}; correct that label, add images, or number the classes "
+            "from 0 without gaps"
+        )
 
 
 def _channel_order(shape: tuple[int, ...]) -> str:

@@ -47,7 +47,7 @@ def load_data(
             raise RddInputError(f"data {DIGITS!r}: these images come with the package; leave out the folder {root}")
         data = read_digits()
     elif root is None:
-        raise RddInputError(f"data {name!r}: say where your copy of it is (root)")
+        raise RddInputError(f"data {name!r}: say where your copy of it is: --root PATH (root= in Python)")
     elif name in _FILES:
         data = _FILES[name](root)
     else:

@@ -17,7 +17,7 @@ from rducodec.training.data.labelled import LabelledImages
 from rducodec.training.data.moments import channel_statistics, pixel_moments
 from rducodec.training.data.zca import Whitening, load_whitening, save_whitening
 
-STANDARDISED, ZCA = "standardised", "zca"
+PIXELS, STANDARDISED, ZCA = "pixels", "standardised", "zca"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,30 +94,41 @@ def fit_space(spec: str, train: LabelledImages) -> SampleSpace:
     """The space that `spec` asks for, with what it leaves open fitted to the training images.
 
     `pixels`; `standardised` (mean and standard deviation of each channel of these images), `standardised:cifar10` and
-    what else `rducodec.interop.space.parse_space` knows; `zca` (standardised so, then ZCA-whitened), `zca:cifar10`
-    (standardised with constants in common use, then whitened: what trajectory matching does).
+    the other constants of `rducodec.interop.space`, `standardised:mean=A,B,C,std=D,E,F`; `zca` (standardised so, then
+    ZCA-whitened), `zca:cifar10` (standardised with given constants, then whitened: what trajectory matching does).
 
     Raises RddInputError for another spec, constants for another number of channels, a channel without variation, and
     images too large for ZCA.
     """
     kind, _, detail = spec.partition(":")
     channels = train.shape[0]
+    if spec == PIXELS:
+        return pixel_space(channels)
     if kind not in (STANDARDISED, ZCA):
-        return sample_space(parse_space(spec), channels)
-    mean, std = _constants(kind, detail, train)
+        raise _unknown(spec)
+    mean, std = _constants(spec, detail, train)
     _check_channels(mean, std, channels)
     if kind == STANDARDISED:
         return standardised_space(mean, std)
     return whitened_space(Whitening(mean, std, pixel_moments(train)))
 
 
-def _constants(kind: str, detail: str, train: LabelledImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _unknown(spec: str) -> RddInputError:
+    constants = f"one of {', '.join(CONSTANTS)}, or mean=A,B,C,std=D,E,F with a number for each channel"
+    return RddInputError(
+        f"space {spec!r}: expected {PIXELS}, {STANDARDISED} or {ZCA} (fitted to the training images), or "
+        f"{STANDARDISED}:CONSTANTS or {ZCA}:CONSTANTS, where CONSTANTS are {constants}"
+    )
+
+
+def _constants(spec: str, detail: str, train: LabelledImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if not detail:
         fitted = channel_statistics(train)
         return fitted.mean, fitted.std
-    if kind == ZCA and detail not in CONSTANTS and "=" not in detail:
-        raise RddInputError(f"space '{kind}:{detail}': expected zca, or zca: and one of {', '.join(CONSTANTS)}")
-    stated = parse_space(f"{STANDARDISED}:{detail}")
+    try:
+        stated = parse_space(f"{STANDARDISED}:{detail}")
+    except RddInputError as error:  # it names spaces of files, which cannot be computed here
+        raise _unknown(spec) from error
     return stated.mean, stated.std
 
 
@@ -136,7 +147,7 @@ def sample_space(space: ValueSpace | None, channels: int, *, zca_file: Path | No
     """
     if space is None:
         raise RddInputError("space: the file does not state the value space of its samples")
-    if space.kind == "pixels":
+    if space.kind == PIXELS:
         return pixel_space(channels)
     if space.kind == STANDARDISED:
         _check_channels(space.mean, space.std, channels)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from rducodec.errors import RddInputError
+from rducodec.errors import RddInputError, RddIOError
 from rducodec.training.data import check_enough, from_arrays, from_torch_dataset, load_data
 
 RNG = np.random.default_rng(5)
@@ -44,7 +44,7 @@ def test_npz_of_samples_and_labels(tmp_path):
         ({"x_train": BYTES}, "one of x_train and y_train is there, the other is not"),
         ({"x_train": BYTES, "y_train": LABELS, "x_test": BYTES}, "x_test and y_test"),
         ({"pictures": BYTES}, "the file has pictures"),
-        ({"x_train": np.array([{}]), "y_train": LABELS}, "Object arrays"),
+        ({"x_train": np.array([{}]), "y_train": LABELS}, "x_train holds Python objects, .*bring all to one size"),
         ({"x_train": BYTES, "y_train": LABELS[:5]}, r"labels: shape \(5,\) for 6 images"),
         ({"x_train": BYTES, "y_train": LABELS + 0.5}, "no integers"),
         ({"x_train": BYTES[:, :2], "y_train": LABELS}, r"shape \(6, 2, 4, 5\), expected"),
@@ -52,7 +52,10 @@ def test_npz_of_samples_and_labels(tmp_path):
         ({"x_train": BYTES.astype(np.float32), "y_train": LABELS}, r"has the value .*, \[0, 1\] expected; divide"),
         ({"x_train": BYTES / 255.0 - 0.5, "y_train": LABELS}, "leave out the standardisation"),
         ({"x_train": BYTES, "y_train": LABELS - 1}, r"label 0 is -1, expected 0\.\."),
-        ({"x_train": BYTES, "y_train": LABELS * 2}, r"class 1 \(1\) has no training image"),
+        (
+            {"x_train": BYTES, "y_train": LABELS * 2},
+            r"label 2 is 4, the largest, so .*class 1 has no training image \(and 1 more have none\)",
+        ),
         ({"x_train": BYTES, "y_train": LABELS, "x_test": BYTES, "y_test": LABELS + 1}, r"test labels: label 2 is 3"),
         ({"x_train": BYTES, "y_train": LABELS, "x_test": BYTES[:, :, :3], "y_test": LABELS}, "5 x 3 .*5 x 4"),
         ({"x_train": BYTES, "y_train": LABELS, "class_names": ["a"]}, r"label 1 is 1, expected 0\.\.0"),
@@ -63,6 +66,41 @@ def test_npz_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(RddInputError, match=message):
         load_data("npz", tmp_path / "bad.npz")
+
+
+def test_stray_label_is_named(tmp_path):
+    labels = LABELS.copy()
+    labels[3] = 70
+    np.savez(tmp_path / "stray.npz", x_train=BYTES, y_train=labels)
+    message = r"label 3 is 70, the largest, so classes are 0\.\.70, but class 3 has no training image \(and 66 more"
+    with pytest.raises(RddInputError, match=message):
+        load_data("npz", tmp_path / "stray.npz")
+    names = {"class_names": ["a", "b", "c"]}
+    np.savez(tmp_path / "named.npz", x_train=BYTES, y_train=labels, **names)  # type: ignore[arg-type]
+    with pytest.raises(RddInputError, match=r"label 3 is 70, expected 0\.\.2"):
+        load_data("npz", tmp_path / "named.npz")
+
+
+def test_names_as_objects_are_refused(tmp_path):
+    names = np.array(["a", "b", "c"], object)
+    np.savez(tmp_path / "names.npz", x_train=BYTES, y_train=LABELS, class_names=names)
+    with pytest.raises(RddInputError, match=r"names\.npz: class_names holds Python objects, .*dtype=str"):
+        load_data("npz", tmp_path / "names.npz")
+
+
+@pytest.mark.parametrize("content", [b"x_train,y_train\n1,2\n", b"", b"\x93NUMPY\x01\x00v\x00{}"])
+def test_no_archive_never_repeats_the_advice_to_unpickle(tmp_path, content):
+    path = tmp_path / "text.npz"
+    path.write_bytes(content)
+    with pytest.raises(RddInputError, match=r"text\.npz: not an \.npz file.*numpy\.savez\(PATH, x_train=") as caught:
+        load_data("npz", path)
+    assert "pickle" not in str(caught.value)
+
+
+def test_root_that_is_no_file_names_the_option(tmp_path):
+    for path, message in ((tmp_path / "nowhere.npz", "no such file; --root"), (tmp_path, "is no file; --root")):
+        with pytest.raises(RddIOError, match=f"{path}: {message}"):
+            load_data("npz", path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

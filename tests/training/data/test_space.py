@@ -71,16 +71,20 @@ def test_known_and_stated_constants():
         ("standardised:cifar10", 1, "3 means and 3 standard deviations for images of 1 channels"),
         ("standardised:mean=0,std=0", 1, "standard deviations positive"),
         ("standardised:mean=nan,std=1", 1, "means must be finite"),
-        ("standardised:elsewhere", 3, "expected pixels"),
-        ("zca:elsewhere", 3, "expected zca, or zca: and one of cifar10"),
+        ("standardised:elsewhere", 3, "expected pixels, standardised or zca .*CONSTANTS are one of cifar10, "),
+        ("standardised:mean=a,std=b", 1, "a number for each channel"),
+        ("zca:elsewhere", 3, "expected pixels, standardised or zca"),
         ("zca:cifar10", 1, "for images of 1 channels"),
-        ("other:mine", 3, "known by name only"),
-        ("whatever", 3, "expected pixels"),
+        ("other:mine", 3, "expected pixels, standardised or zca"),
+        ("foo", 3, "'foo': expected pixels, standardised or zca"),
+        ("pixels:", 3, "'pixels:': expected pixels"),
     ],
 )
 def test_specs_refused(spec, channels, message):
-    with pytest.raises(RddInputError, match=message):
+    with pytest.raises(RddInputError, match=message) as caught:
         fit_space(spec, images(channels=channels))
+    assert "zca:TEXT" not in str(caught.value)
+    assert "other:TEXT" not in str(caught.value)
 
 
 def test_channel_of_one_value():

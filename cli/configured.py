@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rducodec import RddVersionError
+from rducodec import RddIOError, RddVersionError
 from rducodec_cli import options
 from rducodec_cli.terminal import shown
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rducodec.training.distillation.configuration import Configuration
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no EDQUOT
 
 _OPTIONS = (
     click.option("--root", metavar="PATH", type=click.Path(), help="Where your copy of the data is."),
@@ -97,9 +99,14 @@ def say(line: str) -> None:
 
 @contextmanager
 def interruptible(folder: str, *, tells: bool) -> Iterator[None]:
-    """Inside, an interrupted training says how to go on."""
+    """Inside, a training that is interrupted, or that finds the disk full, says how to go on."""
     try:
         yield
+    except RddIOError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        how = f"make room or lift the limit, and the same command goes on from the last state in {folder}"
+        raise RddIOError(error.errno, f"{error.strerror}; {how}") from error
     except KeyboardInterrupt:
         if tells:
             click.echo(f"note: the same command goes on from the last state in {shown(folder)}", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -147,7 +148,8 @@ def about(path: str) -> Iterator[None]:
     try:
         yield
     except RddError as error:
-        if not isinstance(error, OSError):  # those name their file themselves
+        noted = [Path(note) for note in getattr(error, "__notes__", [])]  # by `rducodec.read`
+        if not isinstance(error, OSError) and Path(path) not in noted:  # an OSError names its file itself
             error.add_note(path)
         raise
 

@@ -19,7 +19,7 @@ from rducodec.digest import SLICE_CHECK_BYTES, dataset_digest, slice_digest
 from rducodec.entropy.latents import SliceDecoder, decode_latents, decoder_class
 from rducodec.entropy.plain_coder import Decoder
 from rducodec.entropy.range_coder import RangeDecoder
-from rducodec.errors import RddDigestError, RddFormatError, RddIOError
+from rducodec.errors import RddDigestError, RddError, RddFormatError, RddIOError
 from rducodec.labels import Labels, SoftLabels, SoftSection, unpack_labels
 from rducodec.model import UPSAMPLING_SIZE, LatentConfig, LatentSlice, QuantizedTensor
 from rducodec.parallel import map_threads
@@ -489,7 +489,10 @@ def _groups(entries: Sequence[SliceEntry]) -> Iterable[list[SliceEntry]]:
 
 
 def read(path: str | Path | bytes, *, limits: Limits = DEFAULT_LIMITS) -> Dataset:
-    """Open a file (or the bytes of one). Raises RddIOError where the system refuses, and what `Dataset` raises."""
+    """Open a file (or the bytes of one).
+
+    Raises RddIOError where the system refuses, and what `Dataset` raises, then with the path as a note.
+    """
     if isinstance(path, bytes):
         return Dataset(path, limits=limits)
     try:
@@ -497,4 +500,8 @@ def read(path: str | Path | bytes, *, limits: Limits = DEFAULT_LIMITS) -> Datase
             data = stream.read(limits.max_file_bytes + 1)
     except OSError as error:
         raise RddIOError(error.errno, f"{path}: {error.strerror}") from error
-    return Dataset(data, limits=limits)
+    try:
+        return Dataset(data, limits=limits)
+    except RddError as error:
+        error.add_note(str(path))
+        raise

@@ -186,3 +186,14 @@ def test_missing_file_keeps_its_errno(tmp_path) -> None:
     with pytest.raises(rducodec.RddIOError) as caught:
         rducodec.read(tmp_path / "missing.rdd")
     assert caught.value.errno == 2
+
+
+def test_errors_of_a_named_file_have_its_path_as_a_note(tmp_path):
+    path = tmp_path / "damaged.rdd"
+    path.write_bytes(b"xx\n")
+    with pytest.raises(rducodec.RddFormatError) as caught:
+        rducodec.read(path)
+    assert caught.value.__notes__ == [str(path)]
+    with pytest.raises(rducodec.RddFormatError) as caught:
+        rducodec.read(b"xx\n")
+    assert not hasattr(caught.value, "__notes__")

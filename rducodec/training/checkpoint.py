@@ -16,6 +16,7 @@ from rducodec.errors import RddInputError, RddIOError
 from rducodec.files import write_file
 
 _KEY = "rducodec"  # of the JSON text in the file's metadata
+_REMEDY = "remove it to begin that part again, or choose another folder"
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> None:
@@ -31,10 +32,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             text = (file.metadata() or {}).get(_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         if text is None:
-            raise RddInputError(f"checkpoint {path}: not written by rducodec")
+            raise RddInputError(f"checkpoint {path}: not written by rducodec; {_REMEDY}")
         return tensors, json.loads(text)
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise RddInputError(f"checkpoint {path}: {error}") from error
+        raise RddInputError(f"checkpoint {path}: damaged ({error}); {_REMEDY}") from error
     except OSError as error:
         raise RddIOError(f"checkpoint {path}: {error}") from error
 

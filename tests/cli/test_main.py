@@ -87,6 +87,14 @@ def test_not_a_file_of_ours(tmp_path, name, kind):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_damaged_file_is_named_once_however_it_is_written(tmp_path, monkeypatch):
+    (tmp_path / "bad.rdd").write_bytes(b"xx\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("inspect", "verify", "bpc"):
+        for path in ("bad.rdd", "./bad.rdd", tmp_path / "bad.rdd"):
+            assert refused(3, name, path).count("bad.rdd") == 1
+
+
 def test_every_truncation_is_refused_and_writes_nothing(tmp_path):
     good = latent(tmp_path, space=rducodec.ValueSpace()).read_bytes()
     path, out = tmp_path / "bad.rdd", tmp_path / "out.npz"

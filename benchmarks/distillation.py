@@ -2,7 +2,7 @@
 
     python -m benchmarks.distillation RECIPE... [--root PATH] --targets 0.2 0.3 --runs FOLDER [--spc-per-kb N]
         [--protocol P] [--pixels RECIPE...] [--pixels-set KEY=VALUE] [--full-data] [--set KEY=VALUE]
-        [--eval-set KEY=VALUE] [--name NAME]
+        [--eval-set KEY=VALUE] [--device cuda] [--name NAME]
 
 For each target in kB per class and each recipe: `rdd train` (after `rdd experts` where the loss follows them; resumed
 if it was interrupted), then `rdd eval` of the distilled file, of the overfitted one that it started from, and of real
@@ -62,6 +62,7 @@ def evaluate(
     options += ["--mixed-precision"] if arguments.mixed_precision else []
     options += ["--cache", str(arguments.cache)] if arguments.cache else []
     options += ["--root", str(arguments.root)] if arguments.root else []
+    options += ["--device", arguments.device] if arguments.device else []
     key = hashlib.sha256(json.dumps(options).encode())
     for file in files:
         key.update(file.read_bytes())
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--name", help="Of the result file.")
     parser.add_argument("--protocol", default="digits")
+    parser.add_argument("--device", help="Of trainings and evaluations; the CPU if not given.")
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--full-data", action="store_true")
@@ -128,6 +130,7 @@ def main() -> None:
     first = next(iter(configurations.values()))
     data = ["--root", str(arguments.root)] if arguments.root else []
     data += ["--cache", str(arguments.cache)] if arguments.cache else []
+    data += ["--device", arguments.device] if arguments.device else []
     result: dict[str, Any] = {
         "configurations": {recipe: each.fields() for recipe, each in configurations.items()},
         "targets": [],

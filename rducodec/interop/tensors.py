@@ -33,6 +33,7 @@ _SAFETENSORS_TYPES = {
     "BOOL": "?",
 }
 
+_NPY_MAGIC = b"\x93NUMPY"
 # What numpy and its parts raise for damaged archives.
 _DAMAGED = (
     ValueError,
@@ -93,6 +94,8 @@ def open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
         data = path.read_bytes()
     with naming(path):
         try:
+            if not (zipfile.is_zipfile(io.BytesIO(data)) or data.startswith(_NPY_MAGIC)):
+                raise RddInputError("not an .npz file, or damaged")  # numpy would advise to unpickle it
             archive = np.load(io.BytesIO(data), allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise RddInputError("a single array, not an archive of samples and labels")
@@ -102,7 +105,8 @@ def open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
         except RddInputError:
             raise
         except _DAMAGED as error:
-            raise RddInputError(f"cannot be read as an .npz file: {error}") from error
+            reason = "holds Python objects, not numbers" if "allow_pickle" in str(error) else error
+            raise RddInputError(f"cannot be read as an .npz file: {reason}") from error
 
 
 def read_npz(path: Path, **options: Any) -> SourceSet:

@@ -162,7 +162,7 @@ class Trap:
 
 def test_pickles_run_nothing(tmp_path):
     np.savez(tmp_path / "a.npz", samples=np.array([Trap()], object), labels=LABELS[:1])
-    with pytest.raises(RddInputError, match="allow_pickle"):
+    with pytest.raises(RddInputError, match="holds Python objects"):
         read_source(tmp_path / "a.npz", space=PIXELS)
     (tmp_path / "b.npz").write_bytes(pickle.dumps({"samples": Trap()}))
     with pytest.raises(RddInputError):
@@ -235,3 +235,13 @@ def test_torch_file_with_a_list_that_holds_itself(tmp_path):
     torch.save({"x": torch.from_numpy(SAMPLES), "y": endless}, tmp_path / "a.pt")
     with pytest.raises(RddInputError, match=r"a\.pt: labels: "):
         read_source(tmp_path / "a.pt", space=PIXELS)
+
+
+def test_an_archive_that_is_none_gets_no_advice_to_unpickle(tmp_path) -> None:
+    text, objects = tmp_path / "text.npz", tmp_path / "objects.npz"
+    text.write_text("samples, labels\n")
+    np.savez(objects, samples=np.array([np.zeros(1), np.zeros(2)], dtype=object), labels=np.zeros(2, np.int64))
+    for path, message in ((text, "not an .npz file, or damaged"), (objects, "holds Python objects, not numbers")):
+        with pytest.raises(RddInputError, match=message) as caught:
+            read_source(path, space=PIXELS)
+        assert "pickle" not in str(caught.value)

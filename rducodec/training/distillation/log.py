@@ -62,8 +62,7 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise RddVersionError(f"TensorBoard is missing ({error}): pip install tensorboard") from error
-        purge = resumed_from + 1 if resumed_from else None
-        self._writer: Any = SummaryWriter(folder / TENSORBOARD_FOLDER, purge_step=purge)
+        self._writer: Any = SummaryWriter(folder / TENSORBOARD_FOLDER, purge_step=resumed_from + 1)
 
     def add(self, progress: JointProgress) -> None:
         """All numbers of a report."""

@@ -91,9 +91,12 @@ def test_tensorboard_gets_every_number_of_a_report_under_its_iteration(
     assert writer.num_flushed == len(writer.scalars)  # a run that is killed has shown them
 
 
-def test_tensorboard_drops_what_a_resumed_run_does_again(tmp_path: Path, writers: list[RecordedWriter]) -> None:
-    TensorBoardLog(tmp_path, resumed_from=250)
-    assert [writer.purge_step for writer in writers] == [251]
+@pytest.mark.parametrize("resumed_from", [0, 250])
+def test_tensorboard_drops_what_a_resumed_run_does_again(
+    resumed_from: int, tmp_path: Path, writers: list[RecordedWriter]
+) -> None:
+    TensorBoardLog(tmp_path, resumed_from=resumed_from)
+    assert [writer.purge_step for writer in writers] == [resumed_from + 1]
 
 
 def test_tensorboard_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rducodec.model import NUM_SPATIAL_LAYERS, SPATIAL_SIZE
 from rducodec.training.pointwise import Layer, pointwise
-from rducodec.training.shifts import gather_shifts
+from rducodec.training.shifts import gather_shifts, replicate_pad
 from rducodec.training.upsampling import upsampled_stack
 
 INPUT_TILE = 8  # rows of the stack are filled up to a multiple of this: odd row counts slow the products down
@@ -20,7 +20,7 @@ _OFFSETS = tuple((y, x) for y in range(SPATIAL_SIZE) for x in range(SPATIAL_SIZE
 def _spatial(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """3x3 convolution with residual and replicated borders; x (S, c, b, h, w), weight (S, c, c, 3, 3)."""
     slices, channels, batch, height, width = x.shape
-    padded = F.pad(x.reshape(slices, channels * batch, height, width), (SPATIAL_SIZE // 2,) * 4, mode="replicate")
+    padded = replicate_pad(x.reshape(slices, channels * batch, height, width), SPATIAL_SIZE // 2)
     rows = gather_shifts(padded, _OFFSETS, height=height, width=width)  # (S, 9, c * b, h, w)
     matrix = weight.flatten(3).permute(0, 1, 3, 2).reshape(slices, channels, -1)  # (S, c, 9 * c)
     flat = torch.baddbmm(bias.unsqueeze(-1), matrix, rows.view(slices, matrix.shape[2], -1))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rducodec.model import UPSAMPLING_SIZE
-from rducodec.training.shifts import gather_shifts
+from rducodec.training.shifts import gather_shifts, replicate_pad
 
 WINDOW = 5  # inputs seen by the phases of one position, along each axis
 PADDING = WINDOW // 2
@@ -53,7 +53,7 @@ def upsample(grids: Tensor, kernel: Tensor, *, height: int, width: int) -> Tenso
     grids (S, g, h, w), kernel (S, 8, 8) -> (S, g, height, width), 2h - 1 <= height <= 2h and so for widths.
     """
     slices, num_grids, h, w = grids.shape
-    padded = F.pad(grids, (PADDING,) * 4, mode="replicate")
+    padded = replicate_pad(grids, PADDING)
     windows = gather_shifts(padded, _OFFSETS, height=h, width=w).view(slices, WINDOW * WINDOW, -1)
     taps = torch.tensor(_TAPS, device=kernel.device)
     weights = F.pad(kernel, (0, 1, 0, 1)).flatten(1)[:, taps]  # (S, 4, 25)

@@ -16,6 +16,7 @@ from rducodec.model import LatentConfig
 from rducodec.training.pointwise import Layer, forward_layers, pointwise
 from rducodec.training.rate import effective_layers, gather_contexts, latent_bits
 from rducodec.training.rounding import kumaraswamy_noise, soft_round
+from rducodec.training.shifts import replicate_pad
 from rducodec.training.synthesis import synthesise
 from rducodec.training.upsampling import bicubic_kernel, upsample
 
@@ -63,6 +64,18 @@ def _coarser(grids: list[torch.Tensor], k: int, place: tuple[int, int]) -> torch
             if k + 1 < len(grids) and 0 <= v < grids[k + 1].shape[2] and 0 <= u < grids[k + 1].shape[3]:
                 result[..., y, x] = grids[k + 1][..., v, u]
     return result
+
+
+@pytest.mark.parametrize(("shape", "size"), [((2, 3, 5, 4), 2), ((1, 2, 1, 7), 4), ((1, 1, 1, 1), 1)])
+def test_replicated_borders_have_the_gradient_of_torch(
+    shape: tuple[int, ...], size: int, generator: torch.Generator
+) -> None:
+    x = _randn(*shape, generator=generator).requires_grad_()
+    ours, reference = replicate_pad(x, size), F.pad(x, (size,) * 4, mode="replicate")
+    assert torch.equal(ours, reference)
+    weight = _randn(*ours.shape, generator=generator)
+    grads = [torch.autograd.grad((padded * weight).sum(), x)[0] for padded in (ours, reference)]
+    torch.testing.assert_close(*grads)
 
 
 @pytest.mark.parametrize("target", [(8, 6), (7, 6), (8, 5), (7, 5), (1, 1), (2, 1)])

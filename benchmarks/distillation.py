@@ -90,6 +90,11 @@ def pixel_runs(recipe: str, target: float, arguments: argparse.Namespace, data: 
     return files
 
 
+def run_and_file(path: str | Path) -> str:
+    """The last two parts of a path."""
+    return "/".join(Path(path).parts[-2:])
+
+
 def line(row: dict[str, Any]) -> str:
     """A row for the terminal."""
     size = f"{row['bytes_per_class'] / BYTES_PER_KB:.3f}" if row["bytes_per_class"] else "-"
@@ -146,13 +151,13 @@ def main() -> None:
         files += [file for recipe in arguments.pixels for file in pixel_runs(recipe, target, arguments, data)]
         document = evaluate(files[:1], first, arguments, "--baselines")  # in the bytes of the first distilled file
         rows, stores = document.pop("rows"), document.pop("real_image_stores", [])
-        done = {row["name"] for row in rows}  # the overfitted file beside it is a rival, too
-        if others := [file for file in files if str(file) not in done]:
+        done = {run_and_file(row["name"]) for row in rows}  # the overfitted file beside it is a rival, too
+        if others := [file for file in files if run_and_file(file) not in done]:
             rows += evaluate(others, first, arguments)["rows"]
         rows += evaluate([], first, arguments, "--full-data")["rows"] if arguments.full_data else []
         for row in rows:
             if row["kind"] == "file":
-                row["name"] = "/".join(Path(row["name"]).parts[-2:])  # the run and its file
+                row["name"] = run_and_file(row["name"])
         print(f"{target} kB per class", *map(line, rows), sep="\n", flush=True)
         ends = {recipe: last_log_line(folder) for recipe, folder in folders.items()}
         result["targets"].append(

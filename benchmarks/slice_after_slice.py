@@ -5,6 +5,7 @@ Contexts are unfolded from 9 x 9 windows, grids are decoded one on top of the ot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,8 +45,8 @@ class Rival:
     optimiser: torch.optim.Adam
 
     @classmethod
-    def of(cls, parameters: SliceParameters, index: int, *, learning_rate: float) -> Rival:
-        """A copy of one slice of `parameters`."""
+    def of(cls, parameters: SliceParameters, index: int, *, learning_rates: Sequence[float]) -> Rival:
+        """A copy of one slice of `parameters`; rates of the latents and of each tensor of the networks."""
 
         def leaf(x: Tensor) -> Tensor:
             return x.detach().clone().requires_grad_()
@@ -54,8 +55,9 @@ class Rival:
         entropy = [leaf(x[index]) for x in parameters.entropy]
         upsampling = leaf(parameters.upsampling[index][None, None])
         synthesis = [leaf(x[index][..., None, None] if x.ndim == 3 else x[index]) for x in parameters.synthesis]
-        tensors = [*grids, *entropy, upsampling, *synthesis]
-        return cls(grids, entropy, upsampling, synthesis, torch.optim.Adam(tensors, lr=learning_rate))
+        parts = [grids, *([tensor] for tensor in (*entropy, upsampling, *synthesis))]
+        groups = [{"params": part, "lr": rate} for part, rate in zip(parts, learning_rates, strict=True)]
+        return cls(grids, entropy, upsampling, synthesis, torch.optim.Adam(groups))
 
     def bits_and_images(self, noise: list[Tensor], temperature: float) -> tuple[Tensor, Tensor]:
         """Bits of all latents, and images (n, c, h, w), with noise of each grid (n, 1, h, w) in place of rounding."""

@@ -62,7 +62,8 @@ def main() -> None:
     )
     parameters = parameters.with_tensors([tensor.to(device) for tensor in parameters.tensors()])
     targets = samples.values
-    rivals = [Rival.of(parameters, index, learning_rate=RATE) for index in range(SLICES)]
+    rates = [RATE] * len(parameters.tensors())
+    rivals = [Rival.of(parameters, index, learning_rates=rates) for index in range(SLICES)]
     objective = Objective(CONFIG, samples, Execution.for_device(device))
     adam = Adam.for_tensors(parameters.tensors())
     pixels = SAMPLES * CONFIG.height * CONFIG.width
@@ -76,7 +77,7 @@ def main() -> None:
 
         begin = time.perf_counter()
         costs, grads = objective.gradients(parameters, rounding=rounding, lmbda=LMBDA, train_networks=True)
-        adam.step(parameters.tensors(), grads, learning_rates=[RATE] * len(parameters.tensors()))
+        adam.step(parameters.tensors(), grads, learning_rates=rates)
         synchronise(device)
         ours_seconds.append(time.perf_counter() - begin)
         ours_losses.append(float((costs.mse + LMBDA * costs.bits / pixels).mean()))

@@ -3,7 +3,7 @@
     python -m benchmarks.trim [--steps N] [--data NAME --root PATH --cache PATH]
 
 The rival: latents move towards zero, by the mean curvature of their scale, as encoders of video do it. Beside it each
-part of ours: to the side where the bits fall; and by the curvature of each latent, alone or half and half.
+part of ours: to the side where the bits fall; by the curvature of each latent, alone or half and half with the mean.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def towards_zero(objective: Objective, parameters: SliceParameters, distortion: 
 
 WAYS = {
     "towards zero, mean": (towards_zero, 1.0),
+    "towards zero, half": (towards_zero, trim.MEAN_SHARE),
     "fewer bits, mean": (_GRADIENT, 1.0),
     "fewer bits, own": (_GRADIENT, 0.0),
     "ours": (_GRADIENT, trim.MEAN_SHARE),

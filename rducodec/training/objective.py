@@ -97,12 +97,13 @@ class Objective:
         lmbda: float,
         train_networks: bool,
         distortion: Distortion | None = None,
+        rate: bool = True,
     ) -> tuple[Costs, list[Tensor]]:
         """Costs as training sees them, and gradients of the sum over slices of n * h * w * (MSE + lmbda * bpp).
 
         The factor is the number of pixels of a slice: gradients of latents then do not shrink with the size of the
-        slice. `distortion` stands for the summed squared error where something else is to become small. Gradients
-        come in the order of `parameters.tensors()`; without `train_networks` only the first.
+        slice. `distortion` stands for the summed squared error where something else is to become small; without `rate`
+        bits are 0. Gradients come in the order of `parameters.tensors()`; without `train_networks` only the first.
         """
         distortion = self.squared_error if distortion is None else distortion
         grads = [torch.zeros_like(t) for t in parameters.tensors()[: None if train_networks else 1]]
@@ -116,14 +117,15 @@ class Objective:
                 inputs = [t.detach().requires_grad_(i < len(grads)) for i, t in enumerate(inputs)]
                 with torch.enable_grad():
                     seen = rounding(inputs[0] * LATENT_GAIN, piece)
-                    error, rate = self._terms(seen, parameters.with_tensors(inputs), piece, distortion=distortion)
-                    loss = (error.sum() / self.config.channels) + lmbda * rate.sum()
+                    networks = parameters.with_tensors(inputs)
+                    error, counted = self._terms(seen, networks, piece, distortion=distortion, rate=rate)
+                    loss = (error.sum() / self.config.channels) + lmbda * counted.sum()
                     first, *rest = torch.autograd.grad(loss, inputs[: len(grads)], materialize_grads=True)
                 grads[0][piece.slices, piece.samples] = first
                 for total, grad in zip(own, rest, strict=True):
                     total[piece.slices] += grad
                 errors[piece.slices] += error.detach()
-                bits[piece.slices] += rate.detach()
+                bits[piece.slices] += counted.detach()
             return errors, bits, own
 
         results = self.execution.map(run, self.pieces())

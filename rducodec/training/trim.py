@@ -34,9 +34,10 @@ MEAN_SHARE = 0.5
 
 
 def _curvatures(objective: Objective, parameters: SliceParameters, *, generator: torch.Generator) -> Tensor:
-    """Second derivatives of the summed squared error by the integers (S, n, num_latents), for a linear synthesis.
+    """Second derivatives of the error by the integers, (S, n, num_latents), for a synthesis that is linear near them.
 
-    The diagonal of the Gauss-Newton matrix by Hutchinson's estimate: random signs instead of the error of each value.
+    The error is the squared one of all values / channels. The diagonal of the Gauss-Newton matrix by Hutchinson's
+    estimate: random signs instead of the error of each value.
     """
     values, config = objective.samples.values, objective.config
     result = torch.zeros_like(parameters.latents)
@@ -65,6 +66,7 @@ def _gradient(objective: Objective, parameters: SliceParameters, distortion: Dis
         lmbda=lmbda,
         train_networks=False,
         distortion=distortion,
+        rate=lmbda > 0,
     )
     return grad / LATENT_GAIN
 
@@ -183,7 +185,7 @@ class _Moves:
     """Latents that may move by one, each (S, n, num_latents)."""
 
     direction: Tensor  # -1, 0, 1
-    rise: Tensor  # of the summed squared error
+    rise: Tensor  # of the summed squared error / channels
     saved: Tensor  # bits, its own and those of latents that see it
 
     def _ranked(self) -> tuple[Tensor, Tensor]:

@@ -134,8 +134,18 @@ def test_what_a_run_started_from_is_a_rival_of_its_file(run_folder):
     excess = overfitted.stat().st_size / distilled.stat().st_size - 1
     assert rows[1]["remarks"] == [beside, f"it takes {100 * excess:.1f}% more bytes than that file"]
     assert len(outcome.json["real_image_stores"]) == 1  # real images are kept in the bytes of the distilled file only
-    larger = digits(run_folder, per_class=4)
-    assert len(file_rows(larger)[0][1]["remarks"]) == 1
+    other = distilled.rename(run_folder / "other.rdd")
+    assert [row["name"] for row in file_rows(other)[0]] == [str(other)]  # nothing says that it is of this run
+
+
+def test_a_rival_of_fewer_bytes_has_no_remark_on_them(run_folder):
+    distilled, overfitted = run_folder / "distilled.rdd", run_folder / "overfitted.rdd"
+    distilled.rename(run_folder / "small.rdd")
+    overfitted.rename(distilled)
+    (run_folder / "small.rdd").rename(overfitted)
+    rows, _ = file_rows(distilled)
+    assert [row["name"] for row in rows] == [str(distilled), str(overfitted)]
+    assert len(rows[1]["remarks"]) == 1
 
 
 def test_a_rival_that_is_among_the_files_is_not_taken_again(run_folder):

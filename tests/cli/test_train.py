@@ -148,7 +148,7 @@ def test_an_interrupted_training_goes_on_to_the_same_file(tmp_path, tiny):
     files = [tmp_path / name / "distilled.rdd" for name in ("whole", "run")]
     assert files[0].read_bytes() == files[1].read_bytes()
     message = refused(7, "train", tiny, tmp_path / "run", *arguments, "--seed", "1")
-    assert "holds a run of another configuration or of other data (different: seed)" in message
+    assert "holds a run of another configuration (different: seed), or of another version" in message
 
 
 def test_a_size_that_is_not_used_is_told(tmp_path, tiny):

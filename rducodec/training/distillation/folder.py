@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from rducodec.training.distillation.configuration import Configuration
 
 DISTILLED, OVERFITTED = "distilled.rdd", "overfitted.rdd"
 INITIAL_CHECKPOINT, JOINT_CHECKPOINT = "initial.safetensors", "joint.safetensors"
+# How often a run tells, and what comes after it: a finished one can be stored or tested in another way.
+_NOT_DECIDING = {
+    *("description", "evaluation", "experts"),
+    *("joint.checkpoint_interval", "joint.report_interval", "export.number"),
+}
 RUN_FILE, LOG_FILE = "run.json", "log.csv"
 GB = 10**9
 
@@ -47,6 +53,17 @@ def _size(num_bytes: int) -> str:
     return f"{num_bytes / GB:.1f} GB" if num_bytes >= GB else f"{num_bytes} bytes"
 
 
+def deciding(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Those fields of a configuration that the state of a run follows from."""
+    return {
+        table: {key: value for key, value in values.items() if f"{table}.{key}" not in _NOT_DECIDING}
+        if isinstance(values, Mapping)
+        else values
+        for table, values in fields.items()
+        if table not in _NOT_DECIDING
+    }
+
+
 def note_run(folder: Path, fingerprint: str, configuration: Configuration, *, data: str) -> None:
     """Make the folder and write down which run is here. Raises RddInputError where it is another one."""
     file = folder / RUN_FILE
@@ -60,10 +77,12 @@ def note_run(folder: Path, fingerprint: str, configuration: Configuration, *, da
     notes = {"fingerprint": fingerprint, "data": data, "configuration": configuration.fields()}
     text = json.dumps(notes, indent=1, default=str)
     if others and (found := _read(file)).get("fingerprint") != fingerprint:
-        names = ", ".join(_differing(found.get("configuration"), json.loads(text)["configuration"]))
+        known = found.get("configuration")
+        here = deciding(known) if isinstance(known, dict) else known
+        names = ", ".join(_differing(here, deciding(json.loads(text)["configuration"])))
         raise RddInputError(
-            f"{folder}: holds a run of another configuration or of other data"
-            f"{f' (different: {names})' if names else ''}; choose another folder or remove this one"
+            f"{folder}: holds a run of {f'another configuration (different: {names})' if names else 'other data'}, or "
+            "of another version; choose another folder or remove this one"
         )
     write_file(file, text.encode())
 

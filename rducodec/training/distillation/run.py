@@ -39,6 +39,7 @@ from rducodec.training.distillation.folder import (
     LOG_FILE,
     OVERFITTED,
     check_room,
+    deciding,
     note_run,
 )
 from rducodec.training.distillation.labels import SampleLabels
@@ -161,12 +162,7 @@ class Distillation:
 
     def _fingerprint(self) -> str:
         """Of the configuration, the images that are started from, and the data: all labels, and some of the images."""
-        fields = self.configuration.fields()
-        for name in ("evaluation", "experts", "description"):
-            fields.pop(name)
-        for name in ("checkpoint_interval", "report_interval"):
-            fields["joint"].pop(name)
-        fields["export"].pop("number")  # a finished run can be stored in another way
+        fields = deciding(self.configuration.fields())
         if isinstance(self.utility, HasSources):
             fields["utility"]["options"] = {**fields["utility"]["options"], **self.utility.sources()}
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode())

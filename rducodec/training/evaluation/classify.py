@@ -90,6 +90,10 @@ def _channel_mean(examples: Examples, function: Callable[[Tensor], Tensor]) -> T
     return torch.stack(sums).sum(0) / len(examples)
 
 
+class DivergedError(RddInputError):
+    """A classifier whose outputs are not finite any more."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What every network of an evaluation shares."""
@@ -107,7 +111,7 @@ class Task:
         """Fraction of the test images that network `number` gets right; `report` is told steps done now and then.
 
         Everything random follows from the seed and the number: the first of five networks is the only one of one.
-        Raises RddInputError for a network that diverges, whose accuracy would be that of chance.
+        Raises DivergedError for a network that diverges, whose accuracy would be that of chance.
         """
         with deterministic_convolutions(), _threads(self.protocol.num_threads):
             weights = generator_for(self.seed, "evaluation weights", number)
@@ -159,7 +163,7 @@ class Task:
     def _check(self, values: Tensor, number: int, when: str) -> None:
         if not values.isfinite().all():
             protocol = self.protocol
-            raise RddInputError(
+            raise DivergedError(
                 f"protocol {protocol.name}: network {number} diverged {when}, its outputs are not finite; choose a "
                 f"smaller learning rate (--set learning_rate=...; it is {protocol.learning_rate:g})"
             )

@@ -30,6 +30,7 @@ from rducodec.training.evaluation.baselines import (
     held_out_split,
     real_image_sets,
 )
+from rducodec.training.evaluation.classify import DivergedError
 from rducodec.training.evaluation.evaluate import (
     EvaluationCallback,
     EvaluationProgress,
@@ -123,9 +124,12 @@ class Evaluator:
 
         def validate(baseline: Baseline) -> float:
             samples = space.forward(torch.from_numpy(baseline.samples))
-            accuracy = self._accuracy(samples, baseline.labels, test, protocol, num_networks=1)
+            try:
+                accuracy = self._accuracy(samples, baseline.labels, test, protocol, num_networks=1).mean
+            except DivergedError:  # of many candidates one that teaches nothing is no reason to stop
+                accuracy = 0.0
             progress(1 / total)
-            return accuracy.mean
+            return accuracy
 
         return Comparison(choose_rivals(found.by_family, validate, own_rows=own_rows), found.capacities)
 

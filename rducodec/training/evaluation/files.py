@@ -19,7 +19,7 @@ from rducodec.interop.space import describe_space
 from rducodec.reader import Dataset, no_progress, read
 from rducodec.training.data.labelled import LabelledImages
 from rducodec.training.data.space import SampleSpace, fit_space, sample_space
-from rducodec.training.distillation.folder import OVERFITTED, RUN_FILE
+from rducodec.training.distillation.folder import DISTILLED, OVERFITTED, RUN_FILE
 
 ZCA = "zca"
 
@@ -58,11 +58,11 @@ def open_file(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> SampleFil
 
 
 def overfitted_beside(file: SampleFile) -> Path | None:
-    """The overfitted compression that a run left beside this file, of the images that the distillation started from."""
-    folder = Path(file.path).parent
+    """The overfitted compression beside a run's distilled file, of the images that the distillation started from."""
+    folder, name = Path(file.path).parent, Path(file.path).name
     path = folder / OVERFITTED
     with translated_errors(path):
-        found = path.is_file() and (folder / RUN_FILE).is_file() and not path.samefile(file.path)
+        found = name == DISTILLED and path.is_file() and (folder / RUN_FILE).is_file()
     return path if found else None
 
 

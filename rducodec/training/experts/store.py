@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,14 @@ class ExpertStore:
     def num_epochs(self) -> int:
         """Epochs trained: parameters are there for 0 (the initial ones) to num_epochs."""
         return self.settings.epochs
+
+    def digest(self) -> str:
+        """SHA-256 of what all experts ended at, which follows from every step before; in hexadecimal digits."""
+        result = hashlib.sha256()
+        for expert in range(self.num_experts):
+            for name, values in sorted(self.parameters(expert, self.num_epochs).items()):
+                result.update(name.encode() + values.numpy().tobytes())
+        return result.hexdigest()
 
     def parameters(self, expert: int, epoch: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """float32 parameters of an expert after an epoch, by their names in the network; reads those alone.

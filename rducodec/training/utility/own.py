@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import site
 import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 import rducodec
@@ -21,6 +23,7 @@ from rducodec.training.utility.protocol import HasSources, Utility, UtilityGradi
 _NOT_OWN = (  # this package, Python and what is installed: where an error shows, not where it is to be corrected
     Path(rducodec.__file__).parent,
     *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *(Path(folder) for folder in (*site.getsitepackages(), site.getusersitepackages())),
 )
 
 
@@ -32,7 +35,7 @@ def own_code(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RddError, MemoryError, BrokenPipeError):
+    except (RddError, MemoryError, torch.OutOfMemoryError, BrokenPipeError):
         raise
     except Exception as error:
         message = error.msg if isinstance(error, SyntaxError) else str(error)
@@ -56,6 +59,13 @@ def _place(error: Exception) -> list[str]:
 def _is_own(file: str) -> bool:
     """Generated code has a name like <string>."""
     return not file.startswith("<") and not any(Path(file).is_relative_to(folder) for folder in _NOT_OWN)
+
+
+def _is_storable(value: object) -> bool:
+    """As a value of a file's recipe."""
+    if type(value) is int:
+        return -(2**63) <= value < 2**64
+    return type(value) is str or (type(value) is float and math.isfinite(value))
 
 
 class OwnUtility:
@@ -89,7 +99,14 @@ class OwnUtility:
         """See `Utility.recipe`; RddInputError for another result."""
         with own_code(self._name):
             recipe = self._loss.recipe()
-        return self._checked("recipe", recipe, (Real, str), "numbers")
+        checked = self._checked("recipe", recipe, object, "numbers")
+        for key, value in checked.items():
+            if not _is_storable(value):
+                raise RddInputError(
+                    f"utility {self._name!r}: recipe() has {value!r} ({type(value).__name__}) as {key!r}, a finite "
+                    "float, an int of 64 bits or text expected; float(...) makes one of a tensor or numpy's"
+                )
+        return checked
 
     def _sources(self, loss: HasSources) -> dict[str, Any]:
         with own_code(self._name):

@@ -128,9 +128,8 @@ class TrajectoryMatching:
         self._lr, self._momentum = (state[name].to("cpu", torch.float64) for name in ("lr", "lr_momentum"))
 
     def sources(self) -> dict[str, Any]:
-        """What the experts were trained with, and on."""
-        store = self.store
-        return {"experts": {"settings": store.settings.fields(), "digest": store.data["digest"]}}
+        """The experts themselves."""
+        return {"experts": self.store.digest()}
 
     def recipe(self) -> dict[str, float]:
         """The rate at which a network learns from the samples as they are now."""

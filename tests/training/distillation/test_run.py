@@ -98,6 +98,13 @@ def test_trajectory_matching_continues_with_its_learned_rate(tmp_path: Path) -> 
     other = trained_experts(tmp_path / "other", seed=1)
     with pytest.raises(RddInputError, match="holds a run of another configuration"):
         distil(tmp_path / "stopped", **following(other))
+    (path,) = experts.glob("*.safetensors")
+    kept, (tensors, fields) = path.read_bytes(), read_checkpoint(path)
+    tensors["blocks.0.weight"][1, 2] *= 1.5  # the last epoch of one of them
+    write_checkpoint(path, tensors, fields)
+    with pytest.raises(RddInputError, match="holds a run of other data, or of another version"):
+        distil(tmp_path / "stopped", **following(experts))
+    path.write_bytes(kept)
     moved = experts.rename(tmp_path / "moved")
     assert distil(tmp_path / "stopped", **following(moved)).exported.data == expected.exported.data
     rate = read(expected.file).header.texts.recipe["lr"]
@@ -353,7 +360,7 @@ def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     kept = (tmp_path / JOINT_CHECKPOINT).read_bytes()
     with pytest.raises(RddInputError, match=r"another configuration.*choose another folder"):
         distil(tmp_path, **PIXELS, joint__iterations=7)
-    with pytest.raises(RddInputError, match="another configuration"):
+    with pytest.raises(RddInputError, match="other data, or of another version"):
         distil(tmp_path, num_classes=3, **PIXELS)
     (tmp_path / RUN_FILE).write_text("{")
     with pytest.raises(RddInputError, match="damaged"):
@@ -378,6 +385,14 @@ def test_a_checkpoint_of_another_version_is_refused(name: str, tmp_path: Path) -
     with pytest.raises(RddInputError, match=r"not as this version writes it.*another folder"):
         distil(tmp_path, **PIXELS)
     assert path.read_bytes() == kept
+
+
+def test_what_differs_is_told_without_what_does_not_matter(tmp_path: Path) -> None:
+    interrupted(tmp_path, 2, **PIXELS)
+    with pytest.raises(RddInputError, match=r"another configuration \(different: samples\.spc\), or of another"):
+        distil(tmp_path, **PIXELS, samples__spc=2, joint__report_interval=3, export__number="8 bits")
+    with pytest.raises(RddInputError, match="holds a run of other data, or of another version"):
+        Distillation(configuration(**PIXELS, joint__report_interval=3), digits(3), tmp_path, CPU).run()
 
 
 def test_reporting_more_often_is_no_other_run(tmp_path: Path) -> None:

@@ -149,7 +149,11 @@ def test_gradient_of_learned_labels_is_needed() -> None:
         ("state", "pass", r"state\(\) returned NoneType, a dict of tensors expected; return \{\}"),
         ("state", "return {'rate': 0.5}", r"state\(\) has float as 'rate', text as keys and tensors as values"),
         ("recipe", "return [1]", r"recipe\(\) returned list, a dict of numbers expected"),
-        ("recipe", "return {'lr': None}", r"recipe\(\) has NoneType as 'lr'"),
+        ("recipe", "return {'lr': None}", r"recipe\(\) has None \(NoneType\) as 'lr', a finite float"),
+        ("recipe", "import numpy; return {'lr': numpy.float32(1)}", r"\(float32\) as 'lr', .* float\(...\) makes one"),
+        ("recipe", "return {'lr': float('nan')}", r"nan \(float\) as 'lr'"),
+        ("recipe", "return {'lr': True}", r"True \(bool\) as 'lr'"),
+        ("recipe", "return {'n': 2**64}", r"\(int\) as 'n', .*64 bits"),
     ],
 )
 def test_state_and_recipe_of_another_type(tmp_path: Path, method: str, body: str, message: str) -> None:

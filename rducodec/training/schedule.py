@@ -1,7 +1,8 @@
 """Stages of the training, all lengths in proportion to the number of steps.
 
 Those of the published schedule but one: without its stage of straight-through rounding at a low rate, the same steps
-of soft rounding end with 0.5 to 3 % less error + lambda * bits (benchmarks/optimiser.py), and the last stage adds no bits.
+of soft rounding end with 0.5 to 3 % less error + lambda * bits (benchmarks/optimiser.py), and the last stage adds no
+bits.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class JointTrainer:
         self.iteration = 0
         samples = representation.samples(self._step(1.0))
         self.num_pixels = samples.shape[0] * samples.shape[2] * samples.shape[3]
-        self.weight = _weight(settings.lmbda, target_bits)
+        self.weight = _weight(settings, target_bits)
 
     def _find_weight(self) -> None:
         """Where a size is to be held and no weight is given: one at which the utility pulls gently at the latents."""
@@ -98,7 +98,7 @@ class JointTrainer:
             step = self._step(self.weight.lmbda * self.num_pixels)
             loss, rate = self._iterate(step)
             self.iteration += 1
-            self.weight.told(rate.latents + rate.networks, position=self._position(), moved=step.learning_rate)
+            self.weight.told(rate.latents + rate.networks, position=self._position())
             self._search_steps()
             if self.iteration % self.settings.report_interval == 0 or self.iteration == self.settings.iterations:
                 seconds = time.monotonic() - begin
@@ -170,11 +170,12 @@ class JointTrainer:
         return True
 
 
-def _weight(given: tuple[float, ...], target_bits: float | None) -> Weight:
+def _weight(settings: OptimisationSettings, target_bits: float | None) -> Weight:
     """Before the first iteration; a start of 0 is still to be found."""
+    given = settings.lmbda
     if target_bits is None:
         return TwoStages(given[0], given[-1]) if given else TwoStages(*DEFAULT_LMBDA)
-    return HeldSize(target_bits, given[0] if given else 0.0)
+    return HeldSize(target_bits, given[0] if given else 0.0, settings.learning_rate)
 
 
 def first_gradient(utility: Utility, samples: Tensor, labels: SampleLabels) -> UtilityGradient:

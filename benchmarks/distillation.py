@@ -1,14 +1,15 @@
 """What distilled bytes are worth: accuracy at several sizes, beside rivals of the same size, all through `rdd`.
 
     python -m benchmarks.distillation RECIPE... [--root PATH] --targets 0.2 0.3 --runs FOLDER [--spc-per-kb N]
-        [--protocol P] [--pixels RECIPE...] [--pixels-set KEY=VALUE] [--full-data] [--set KEY=VALUE]
-        [--eval-set KEY=VALUE] [--device cuda] [--name NAME]
+        [--protocol P] [--pixels RECIPE...] [--pixels-set KEY=VALUE] [--full-data] [--files-only]
+        [--set KEY=VALUE] [--eval-set KEY=VALUE] [--device cuda] [--name NAME]
 
 For each target in kB per class and each recipe: `rdd train` (after `rdd experts` where the loss follows them; resumed
 if it was interrupted), then `rdd eval` of the distilled file, of the overfitted one that it started from, and of real
 images as 8-bit pixels, PNG, JPEG, WebP and lossless .rdd in as many bytes. With --pixels also the losses of these
 recipes on plain pixels, changed by --pixels-set, with as many samples as fit as float32, as float16 and as 8 bits; with
---full-data all real images. Evaluations that are done are kept in FOLDER; the result is written after every target.
+--full-data all real images; --files-only leaves out the real images, which take longest to choose and test. Evaluations
+that are done are kept in FOLDER; the result is written after every target.
 """
 
 from __future__ import annotations
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--full-data", action="store_true")
+    parser.add_argument("--files-only", action="store_true", help="No real images: to choose and test them takes long.")
     parser.add_argument("--pixels", nargs="+", default=[], metavar="RECIPE", help="Whose losses see plain pixels, too.")
     parser.add_argument("--pixels-set", action="append", default=[])
     parser.add_argument("--spc-per-kb", type=float, help="Samples of a class follow the target.")
@@ -149,7 +151,8 @@ def main() -> None:
             train(recipe, folder, data, changes)
         files = [folder / f"{name}.rdd" for folder in folders.values() for name in ("distilled", "overfitted")]
         files += [file for recipe in arguments.pixels for file in pixel_runs(recipe, target, arguments, data)]
-        document = evaluate(files[:1], first, arguments, "--baselines")  # in the bytes of the first distilled file
+        baselines = [] if arguments.files_only else ["--baselines"]
+        document = evaluate(files[:1], first, arguments, *baselines)  # in the bytes of the first distilled file
         rows, stores = document.pop("rows"), document.pop("real_image_stores", [])
         done = {run_and_file(row["name"]) for row in rows}  # the overfitted file beside it is a rival, too
         if others := [file for file in files if run_and_file(file) not in done]:

@@ -161,6 +161,7 @@ def main() -> None:
         for row in rows:
             if row["kind"] == "file":
                 row["name"] = run_and_file(row["name"])
+            row["remarks"] = [remark.replace(f"{arguments.runs}/", "") for remark in row["remarks"]]
         print(f"{target} kB per class", *map(line, rows), sep="\n", flush=True)
         ends = {recipe: last_log_line(folder) for recipe, folder in folders.items()}
         result["targets"].append(

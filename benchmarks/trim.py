@@ -34,7 +34,9 @@ CASES: list[tuple[str, list[str], float]] = [
 _GRADIENT = trim._gradient
 
 
-def towards_zero(objective: Objective, parameters: SliceParameters, distortion: Distortion, *, lmbda: float) -> Tensor:
+def towards_zero(
+    objective: Objective, parameters: SliceParameters, distortion: Distortion | bool, *, lmbda: float
+) -> Tensor:
     """The sign of the latents where the gradient of the bits is asked for."""
     return parameters.latents.sign() if lmbda else _GRADIENT(objective, parameters, distortion, lmbda=lmbda)
 

@@ -96,16 +96,17 @@ class Objective:
         rounding: Rounding,
         lmbda: float,
         train_networks: bool,
-        distortion: Distortion | None = None,
+        distortion: Distortion | bool = True,
         rate: bool = True,
     ) -> tuple[Costs, list[Tensor]]:
         """Costs as training sees them, and gradients of the sum over slices of n * h * w * (MSE + lmbda * bpp).
 
         The factor is the number of pixels of a slice: gradients of latents then do not shrink with the size of the
-        slice. `distortion` stands for the summed squared error where something else is to become small; without `rate`
-        bits are 0. Gradients come in the order of `parameters.tensors()`; without `train_networks` only the first.
+        slice. `distortion` stands for the summed squared error where something else is to become small. A part that is
+        not asked for is zero. Gradients come in the order of `parameters.tensors()`; without `train_networks` only the
+        first.
         """
-        distortion = self.squared_error if distortion is None else distortion
+        measured = (self.squared_error if distortion else None) if isinstance(distortion, bool) else distortion
         grads = [torch.zeros_like(t) for t in parameters.tensors()[: None if train_networks else 1]]
 
         def run(_: int, pieces: Sequence[Piece]) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -118,7 +119,7 @@ class Objective:
                 with torch.enable_grad():
                     seen = rounding(inputs[0] * LATENT_GAIN, piece)
                     networks = parameters.with_tensors(inputs)
-                    error, counted = self._terms(seen, networks, piece, distortion=distortion, rate=rate)
+                    error, counted = self._terms(seen, networks, piece, distortion=measured, rate=rate)
                     loss = (error.sum() / self.config.channels) + lmbda * counted.sum()
                     first, *rest = torch.autograd.grad(loss, inputs[: len(grads)], materialize_grads=True)
                 grads[0][piece.slices, piece.samples] = first

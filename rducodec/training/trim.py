@@ -58,7 +58,9 @@ def _curvatures(objective: Objective, parameters: SliceParameters, *, generator:
     return result
 
 
-def _gradient(objective: Objective, parameters: SliceParameters, distortion: Distortion, *, lmbda: float) -> Tensor:
+def _gradient(
+    objective: Objective, parameters: SliceParameters, distortion: Distortion | bool, *, lmbda: float
+) -> Tensor:
     """Of distortion / channels + lmbda * bits by the integers, at the rounded latents."""
     _, (grad,) = objective.gradients(
         parameters,
@@ -219,8 +221,8 @@ def _moves(
     objective: Objective, parameters: SliceParameters, bits: Tensor, mask: Tensor, lattice: _Lattice, curvature: Tensor
 ) -> _Moves:
     """What becomes of error and bits if latents of `mask` move."""
-    error_grad = _gradient(objective, parameters, objective.squared_error, lmbda=0.0)
-    bits_grad = _gradient(objective, parameters, lambda images, _: images.new_zeros(len(images)), lmbda=1.0)
+    error_grad = _gradient(objective, parameters, True, lmbda=0.0)
+    bits_grad = _gradient(objective, parameters, False, lmbda=1.0)
     direction = -bits_grad.sign() * mask
     trial = replace(parameters, latents=parameters.latents + direction / LATENT_GAIN)
     saved = lattice.gathered(bits - _bit_map(objective, trial), objective.config)

@@ -1,8 +1,8 @@
 """What distilled bytes are worth: accuracy at several sizes, beside rivals of the same size, all through `rdd`.
 
     python -m benchmarks.distillation RECIPE... [--root PATH] --targets 0.2 0.3 --runs FOLDER [--spc-per-kb N]
-        [--protocol P] [--pixels RECIPE...] [--pixels-set KEY=VALUE] [--full-data] [--files-only]
-        [--set KEY=VALUE] [--eval-set KEY=VALUE] [--device cuda] [--name NAME]
+        [--protocol P] [--pixels RECIPE...] [--pixels-set KEY=VALUE] [--full-data] [--full-networks N]
+        [--files-only] [--set KEY=VALUE] [--eval-set KEY=VALUE] [--device cuda] [--name NAME]
 
 For each target in kB per class and each recipe: `rdd train` (after `rdd experts` where the loss follows them; resumed
 if it was interrupted), then `rdd eval` of the distilled file, of the overfitted one that it started from, and of real
@@ -52,11 +52,11 @@ def train(recipe: str, folder: Path, data: Sequence[str], changes: Sequence[str]
 
 
 def evaluate(
-    files: Sequence[Path], configuration: Configuration, arguments: argparse.Namespace, *more: str
+    files: Sequence[Path], configuration: Configuration, arguments: argparse.Namespace, *more: str, networks: int
 ) -> dict[str, Any]:
     """The document of `rdd eval`, from an earlier call of this benchmark if it had the same files and options."""
     options = ["--data", configuration.data.name, "--protocol", arguments.protocol]
-    options += ["--networks", str(arguments.networks), *more]
+    options += ["--networks", str(networks), *more]
     options += [part for change in arguments.eval_set for part in ("--set", change)]
     classes = configuration.data.classes
     options += ["--classes", ",".join(map(str, classes))] if classes else []
@@ -72,6 +72,16 @@ def evaluate(
         kept.write_text(json.dumps(rdd("eval", *map(str, files), *options)))
     result: dict[str, Any] = json.loads(kept.read_text())
     return result
+
+
+def all_real_images(configuration: Configuration, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The row of classifiers that see everything, if it is asked for."""
+    if not arguments.full_data:
+        return []
+    rows: list[dict[str, Any]] = evaluate(
+        [], configuration, arguments, "--full-data", networks=arguments.full_networks or arguments.networks
+    )["rows"]
+    return rows
 
 
 def pixel_runs(recipe: str, target: float, arguments: argparse.Namespace, data: Sequence[str]) -> list[Path]:
@@ -111,8 +121,8 @@ def last_log_line(folder: Path) -> dict[str, str]:
     return dict(zip(*(each.split(",") for each in (log[0], log[-1])), strict=True))
 
 
-def main() -> None:
-    """Run everything, print the table, write the result."""
+def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Of the command line, if no words are given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="+", metavar="RECIPE")
     parser.add_argument("--root", type=Path)
@@ -125,13 +135,19 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--full-data", action="store_true")
+    parser.add_argument("--full-networks", type=int, help="Of --full-data, which takes longest; else --networks.")
     parser.add_argument("--files-only", action="store_true", help="No real images: to choose and test them takes long.")
     parser.add_argument("--pixels", nargs="+", default=[], metavar="RECIPE", help="Whose losses see plain pixels, too.")
     parser.add_argument("--pixels-set", action="append", default=[])
     parser.add_argument("--spc-per-kb", type=float, help="Samples of a class follow the target.")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--eval-set", action="append", default=[])
-    arguments = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Run everything, print the table, write the result."""
+    arguments = parsed()
     arguments.runs.mkdir(parents=True, exist_ok=True)
     configurations = {recipe: read_configuration(recipe, arguments.set) for recipe in arguments.recipes}
     first = next(iter(configurations.values()))
@@ -152,12 +168,13 @@ def main() -> None:
         files = [folder / f"{name}.rdd" for folder in folders.values() for name in ("distilled", "overfitted")]
         files += [file for recipe in arguments.pixels for file in pixel_runs(recipe, target, arguments, data)]
         baselines = [] if arguments.files_only else ["--baselines"]
-        document = evaluate(files[:1], first, arguments, *baselines)  # in the bytes of the first distilled file
+        networks = arguments.networks
+        document = evaluate(files[:1], first, arguments, *baselines, networks=networks)  # in the bytes of the first
         rows, stores = document.pop("rows"), document.pop("real_image_stores", [])
         done = {run_and_file(row["name"]) for row in rows}  # the overfitted file beside it is a rival, too
         if others := [file for file in files if run_and_file(file) not in done]:
-            rows += evaluate(others, first, arguments)["rows"]
-        rows += evaluate([], first, arguments, "--full-data")["rows"] if arguments.full_data else []
+            rows += evaluate(others, first, arguments, networks=networks)["rows"]
+        rows += all_real_images(first, arguments)
         for row in rows:
             if row["kind"] == "file":
                 row["name"] = run_and_file(row["name"])

@@ -7,7 +7,7 @@
 not matter to the time). The rival takes slices and classes one after the other, in plain torch layers, one
 graph through decoder and network; both start from the same parameters and see the same noise, augmentation, networks
 and real images, and learn at the same rates: losses agree. Prints how long each part of ours takes and, on a GPU, the
-memory of both.
+memory of both and how long it is busy in an iteration of ours.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.report import write_result
 from benchmarks.slice_after_slice import CONFIG, SAMPLES, SLICES, Rival, smooth_images
@@ -117,6 +119,17 @@ def peak_memory(device: torch.device) -> int | None:
     return peak
 
 
+def kernels(device: torch.device, run: Callable[[], object]) -> dict[str, float] | None:
+    """How many a GPU runs and how long they take; None on a CPU. What is left of an iteration, it waits for work."""
+    if device.type != "cuda":
+        return None
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        run()
+        synchronise(device)
+    found = [event for event in profiler.events() or [] if event.device_type == DeviceType.CUDA]
+    return {"number": len(found), "seconds": sum(event.time_range.elapsed_us() for event in found) / 1e6}
+
+
 def main() -> None:
     """Alternate the iterations, print and store times, losses and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -168,6 +181,7 @@ def main() -> None:
         "published_seconds": published.median("iteration"),
         "ratio": published.median("iteration") / ours.median("iteration"),
         "parts_of_ours_seconds": {name: ours.median(name) for name in ours.parts if name != "iteration"},
+        "kernels_of_ours": kernels(device, iteration),
         "peak_bytes": {name: values[-1] for name, values in memory.items()},
         "largest_relative_loss_difference": max(abs(a / b - 1) for a, b in losses),
         "losses": losses,
@@ -176,6 +190,8 @@ def main() -> None:
     print(f"ours {rate:.3g} iterations per second, the published way {result['ratio']:.2f} times as long")
     for name, value in result["parts_of_ours_seconds"].items():
         print(f"  {name:10} {value:.3f} s")
+    if found := result["kernels_of_ours"]:
+        print(f"{found['number']:.0f} kernels of ours run {found['seconds']:.3f} s")
     write_result(f"distillation_step_{device.type}", result)
 
 

@@ -100,7 +100,7 @@ def main() -> None:
     print(f"median of {num_steps - 1} steps: ours {ours:.3f} s, published way {rival:.3f} s, ratio {rival / ours:.2f}")
     print(f"largest relative difference of the losses: {difference:.2e}")
     write_result(
-        "training_step",
+        "training_step" if device.type == "cpu" else f"training_step_{device.type}",
         {
             "ours_seconds": ours,
             "published_seconds": rival,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
 import rducodec
 from spec.make_vectors import counts, latent_file, tiny_config
+from tests.test_vectors import VALID, vector
 
 torch = pytest.importorskip("torch")
 
@@ -27,6 +30,17 @@ def test_samples_are_those_of_numpy(packed: bytes, device: str) -> None:
 
     dataset = rducodec.read(packed)
     assert np.array_equal(dataset.stored_samples(xp_array=on_device(device)), dataset.stored_samples())
+
+
+@pytest.mark.parametrize("device", devices())
+@pytest.mark.parametrize("name", VALID)
+def test_every_vector_decodes_on_a_device(name: str, device: str) -> None:
+    from rducodec.torch import on_device
+
+    data, expected = vector("valid", name)
+    stored = rducodec.read(data).stored_samples(xp_array=on_device(device))
+    exact = stored if stored.dtype.kind == "f" else stored.astype("<i4")
+    assert hashlib.sha256(exact.tobytes()).hexdigest() == expected["samples_sha256"]
 
 
 def test_samples_do_not_depend_on_settings_of_torch(packed: bytes) -> None:

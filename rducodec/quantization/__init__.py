@@ -102,12 +102,10 @@ def _quantized(
     reference = float_samples(part, config)
     if not np.isfinite(reference).all():
         raise RddInputError("the samples of the float networks are not finite")
-    before = 0.0
-    target, samples = part, reference
+    before, target = 0.0, part
     if moved is not None:
         before, target = moved.error, replace(part, latents=moved.latents)
-        samples = float_samples(target, config)
-    plain = PlainSearch(target, config, samples)
+    plain = PlainSearch(target, config)
     compensated = CompensatedSearch(target, config) if compensate and max_mse > 0 else None
     limit = max_mse - before
     for _ in range(MAX_TRIALS):

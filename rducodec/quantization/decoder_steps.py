@@ -11,29 +11,29 @@ from rducodec.quantization.render import Renderer, render
 from rducodec.quantization.rounding import rounded
 from rducodec.quantization.slices import FloatSlice
 
-SEARCH_PIXELS = 4096  # of a slice on which a step is tried; the choice is checked on all
+SEARCH_PIXELS = 1 << 12  # of a slice on which a step is tried
+CHECKED_PIXELS = 1 << 16  # on which a choice of steps is checked; who asks for one measures its result on all
 HOPELESS = 16.0  # times the limit: coarser steps of a tensor are not tried
 SMALLEST_SHARE = 1e-2  # of the limit: bounds of a correction
 MAX_RAISE = 2.0
-VERIFICATIONS = 8  # corrections of the error budget after a check on all samples
+VERIFICATIONS = 8  # corrections of the error budget after a check
 
 
 class PlainSearch:
-    """Errors and bits of the steps of one slice, each parameter rounded by itself.
+    """Errors and bits of the steps of one slice, each parameter rounded by itself."""
 
-    `reference`: the samples of the float networks, (n, channels, height, width).
-    """
-
-    def __init__(self, part: FloatSlice, config: LatentConfig, reference: np.ndarray) -> None:
-        self._part, self._config, self._reference = part, config, reference
+    def __init__(self, part: FloatSlice, config: LatentConfig) -> None:
+        self._part, self._config = part, config
         self._networks = (part.upsampling, *part.synthesis)
+        self._checked = part.some_latents(max(1, CHECKED_PIXELS // (config.height * config.width)))
+        self._reference = render(self._checked, self._networks, config)
         self._bits = np.stack([bits_of_steps(tensor) for tensor in self._networks])  # (tensors, steps)
 
     def decoder(self, max_mse: float) -> tuple[QuantizedTensor, ...]:
         """Upsampling kernel and synthesis as integers: few bits, and a mean squared error of at most `max_mse`.
 
-        The error is between the samples of these and of the float networks. A limit of 0 keeps the finest steps.
-        Raises RddInputError where the finest steps are too coarse for a limit above 0.
+        The error is between the samples of these and of the float networks; of large slices, some of them. A limit of
+        0 keeps the finest steps. Raises RddInputError where the finest steps are too coarse for a limit above 0.
         """
         steps = np.full(len(self._networks), MAX_FRAC_BITS)
         if max_mse > 0:
@@ -41,9 +41,9 @@ class PlainSearch:
         return tuple(rounded(tensor, int(step)) for tensor, step in zip(self._networks, steps, strict=True))
 
     def _added_error(self, steps: np.ndarray) -> float:
-        """Mean squared error of all samples under quantised networks."""
+        """Mean squared error of the samples that are checked, under quantised networks."""
         networks = [rounded(t, int(f)).dequantize() for t, f in zip(self._networks, steps, strict=True)]
-        difference = render(self._part.latents, networks, self._config) - self._reference
+        difference = render(self._checked, networks, self._config) - self._reference
         return float(np.square(difference, dtype=np.float64).mean())
 
     def _table(self, max_mse: float) -> np.ndarray:
@@ -71,7 +71,7 @@ class PlainSearch:
     def _within(self, max_mse: float) -> np.ndarray:
         """Steps (tensors,) with an error of at most `max_mse`.
 
-        The errors of single tensors add up nearly; their sum is corrected by what is measured on all samples.
+        The errors of single tensors add up nearly; their sum is corrected by what is measured on more samples.
         """
         best = np.full(len(self._networks), MAX_FRAC_BITS)
         if (finest := self._added_error(best)) > max_mse:

@@ -26,7 +26,7 @@ CONFIG = LatentConfig(
 SETTINGS = OverfitSettings(steps=60, lmbda=1e-3, candidates=3, report_interval=5, checkpoint_interval=7, max_mse=1e-4)
 
 
-def _samples(config: LatentConfig = CONFIG, *, slices: int = 2, count: int = 4) -> np.ndarray:
+def smooth_samples(config: LatentConfig = CONFIG, *, slices: int = 2, count: int = 4) -> np.ndarray:
     """Smooth random images in [0, 1], float32 (slices, count, c, h, w)."""
     random = np.random.default_rng(3)
     y, x = np.mgrid[: config.height, : config.width] / 4.0
@@ -50,7 +50,7 @@ def _assert_equal(first: list[LatentSlice], second: list[LatentSlice]) -> None:
 
 
 def test_training_lowers_the_error_and_the_decoder_agrees() -> None:
-    samples = _samples()
+    samples = smooth_samples()
     reports: list[Progress] = []
     slices = overfit(samples, CONFIG, SETTINGS, progress=reports.append)
     assert reports[-1].mse < 0.5 * samples.var()
@@ -61,7 +61,7 @@ def test_training_lowers_the_error_and_the_decoder_agrees() -> None:
 
 
 def test_floats_are_what_is_trained_before_networks_become_integers() -> None:
-    samples = _samples()
+    samples = smooth_samples()
     parts = overfit_floats(samples, CONFIG, SETTINGS)
     errors = [np.square(float_samples(part, CONFIG) - own).mean() for part, own in zip(parts, samples, strict=True)]
     assert np.mean(errors) < 0.5 * samples.var()
@@ -82,7 +82,7 @@ def test_floats_are_what_is_trained_before_networks_become_integers() -> None:
     ],
 )
 def test_any_geometry(config: LatentConfig) -> None:
-    samples = _samples(config, slices=2, count=3)
+    samples = smooth_samples(config, slices=2, count=3)
     settings = replace(SETTINGS, steps=10, candidates=1, max_mse=1e-3)
     for part in overfit(samples, config, settings):
         assert tuple(t.values.shape for t in part.tensors()) == config.tensor_shapes()
@@ -91,7 +91,7 @@ def test_any_geometry(config: LatentConfig) -> None:
 
 
 def test_slices_of_different_sizes_share_a_program() -> None:
-    samples = _samples(count=4)
+    samples = smooth_samples(count=4)
     slices = overfit([samples[0], samples[1, :2]], CONFIG, replace(SETTINGS, steps=20))
     assert [part.num_samples for part in slices] == [4, 2]
     assert _decoded_mse(slices[1], CONFIG, samples[1, :2]) < samples[1, :2].var()
@@ -112,7 +112,7 @@ class _InterruptedError(Exception):
 )
 def test_resuming_continues_bit_for_bit(stop_at: tuple[str, int], tmp_path: Path) -> None:
     settings = replace(SETTINGS, lmbda=1.0, checkpoint_interval=5, report_interval=1, target_bits_per_class=3000.0)
-    samples = _samples()
+    samples = smooth_samples()
     expected = overfit(samples, CONFIG, settings)
 
     def interrupt(progress: Progress) -> None:
@@ -128,19 +128,19 @@ def test_resuming_continues_bit_for_bit(stop_at: tuple[str, int], tmp_path: Path
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "training.safetensors"
     settings = replace(SETTINGS, steps=10)
-    overfit(_samples(), CONFIG, settings, checkpoint=path)
+    overfit(smooth_samples(), CONFIG, settings, checkpoint=path)
     with pytest.raises(RddInputError, match="other samples or settings"):
-        overfit(_samples(), CONFIG, replace(settings, seed=1), checkpoint=path)
+        overfit(smooth_samples(), CONFIG, replace(settings, seed=1), checkpoint=path)
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(RddInputError, match="checkpoint"):
-        overfit(_samples(), CONFIG, settings, checkpoint=path)
+        overfit(smooth_samples(), CONFIG, settings, checkpoint=path)
 
 
 @pytest.mark.parametrize("change", ["lacks a tensor", "lacks a field", "has another field of the control"])
 def test_a_checkpoint_of_another_version_is_refused(change: str, tmp_path: Path) -> None:
     path = tmp_path / "training.safetensors"
     settings = replace(SETTINGS, steps=10)
-    overfit(_samples(), CONFIG, settings, checkpoint=path)
+    overfit(smooth_samples(), CONFIG, settings, checkpoint=path)
     tensors, fields = read_checkpoint(path)
     if change == "lacks a tensor":
         del tensors["beta2"]
@@ -150,13 +150,13 @@ def test_a_checkpoint_of_another_version_is_refused(change: str, tmp_path: Path)
         fields["control"]["gain"] = 1.0
     write_checkpoint(path, tensors, fields)
     with pytest.raises(RddInputError, match=r"training\.safetensors: not as this version writes it.*remove it"):
-        overfit(_samples(), CONFIG, settings, checkpoint=path)
+        overfit(smooth_samples(), CONFIG, settings, checkpoint=path)
 
 
 @pytest.mark.parametrize("factor", [0.75, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_the_size_ends_at_the_target(factor: float) -> None:
     free: list[Progress] = []
-    samples = _samples(count=12)
+    samples = smooth_samples(count=12)
     settings = replace(SETTINGS, steps=200, candidates=1)
     overfit(samples, CONFIG, settings, progress=free.append)
     target = free[-1].num_bits * factor / 2
@@ -166,7 +166,7 @@ def test_the_size_ends_at_the_target(factor: float) -> None:
 
 
 def test_a_size_is_met_from_any_weight() -> None:
-    samples = _samples(count=12)
+    samples = smooth_samples(count=12)
     for lmbda in (1e-5, 1.0):
         settings = replace(SETTINGS, steps=200, candidates=1, lmbda=lmbda, target_bits_per_class=2500.0)
         assert 0.95 * 2500 <= sum(coded_bits(overfit(samples, CONFIG, settings), CONFIG)) / 2 <= 2500
@@ -174,7 +174,7 @@ def test_a_size_is_met_from_any_weight() -> None:
 
 def test_a_target_out_of_reach_is_refused() -> None:
     with pytest.raises(RddInputError, match="not reached"):
-        overfit(_samples(), CONFIG, replace(SETTINGS, steps=10, target_bits_per_class=50.0))
+        overfit(smooth_samples(), CONFIG, replace(SETTINGS, steps=10, target_bits_per_class=50.0))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_target_out_of_reach_is_refused() -> None:
 )
 def test_bad_samples_are_refused(change, message: str) -> None:
     with pytest.raises(RddInputError, match=message):
-        overfit(change(_samples()), CONFIG, SETTINGS)
+        overfit(change(smooth_samples()), CONFIG, SETTINGS)
 
 
 @pytest.mark.parametrize("field", ["lmbda", "max_mse", "steps", "candidates", "target_bits_per_class"])

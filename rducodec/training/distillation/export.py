@@ -29,6 +29,7 @@ STEP = 4.0  # between thresholds beyond those asked for: a bit of precision
 MAX_STEPS = 4  # beyond them, or between them where bytes are left
 SPARE_SHARE = 0.005  # of the budget, that may be left over
 MAX_FILES = 4  # written on the way to a size that uses the budget
+WORD_BITS = 32  # of the range coder: so much less may be written, or nothing
 BITS = " bits"  # end of the names in `PIXEL_NUMBERS` that say how many levels there are
 
 
@@ -127,18 +128,21 @@ class _Exporter:
         """The file nearest to the budget: what is spare in one, or too much, changes the target of the next."""
         fitting: tuple[bytes, _Candidate] | None = None
         current: _Candidate | None = candidate
-        for _ in range(MAX_FILES):
-            if current is None:
-                break
+        num_files = num_larger = 0
+        while current is not None and (num_files < MAX_FILES or fitting is None):
             data = self.pack(current.slices)
+            num_files += 1
             spare = max_bytes - len(data)
             if spare >= 0 and (fitting is None or len(data) > len(fitting[0])):
                 fitting = data, current
             if spare >= 0 and (spare <= SPARE_SHARE * max_bytes or not current.is_trimmed):
                 break
-            if spare < 0:
-                target_bits, spare = min(target_bits, self.bits(current.slices)), spare - 1
-            target_bits += 8 * spare
+            if spare < 0:  # bits that are saved in several streams may end none of them a word earlier
+                target_bits = min(target_bits, self.bits(current.slices))
+                target_bits -= max(8 * (1 - spare), WORD_BITS << num_larger)
+                num_larger += 1
+            else:
+                target_bits += 8 * spare
             current = self.candidate(candidate.threshold, target_bits)
         return fitting
 

@@ -48,8 +48,17 @@ class Adam:
         """Move the tensors for which there is a gradient, in place, each at its own rate."""
         self.steps += 1
         correction1, correction2 = 1 - BETA1**self.steps, 1 - self.beta2**self.steps
-        for x, grad, m, v, rate in zip(tensors, grads, self.first, self.second, learning_rates, strict=False):
-            m.lerp_(grad, 1 - BETA1)
-            v.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
-            denominator = v.sqrt().div_(correction2**0.5).add_(EPSILON)
-            x.addcdiv_(m, denominator, value=-rate / correction1)
+        count = min(len(grads), len(tensors))
+        moved, found, first, second = (
+            list(tensors[:count]),
+            list(grads[:count]),
+            self.first[:count],
+            self.second[:count],
+        )
+        torch._foreach_lerp_(first, found, 1 - BETA1)
+        torch._foreach_mul_(second, self.beta2)
+        torch._foreach_addcmul_(second, found, found, value=1 - self.beta2)
+        denominators = torch._foreach_sqrt(second)
+        torch._foreach_div_(denominators, correction2**0.5)
+        torch._foreach_add_(denominators, EPSILON)
+        torch._foreach_addcdiv_(moved, first, denominators, [-rate / correction1 for rate in learning_rates[:count]])

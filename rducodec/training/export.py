@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rducodec.entropy.known import KnownLatents
@@ -25,28 +27,38 @@ INT16_MAX = 32767
 CODER_BITS = 48  # that the end of a payload takes over its information, at most
 
 
-def parameter_bits(tensor: Tensor, frac_bits: Tensor) -> Tensor:
-    """Bits of each slice's tensor (S, ...) under a zero-mean discretised Laplace distribution, shape (S,).
+def network_bits(parameters: SliceParameters, frac_bits: Tensor) -> Tensor:
+    """Estimated bits of all network tensors of each slice, (S,); frac_bits (S, tensors).
 
-    The better of two scales: std / sqrt(2) as published, and the mean magnitude.
+    Each tensor under a zero-mean discretised Laplace distribution with the better of two scales: std / sqrt(2) as
+    published, and the mean magnitude.
     """
-    values = tensor.flatten(1) * torch.exp2(frac_bits.to(tensor.dtype))[:, None]
-    values = values.round().abs()
-    scales = (values.square().mean(1).sqrt() / math.sqrt(2), values.mean(1))
-    return torch.stack([_laplace_bits(values, scale) for scale in scales]).amin(0)
+    return tensor_bits(parameters.networks(), frac_bits).sum(1)
+
+
+def tensor_bits(tensors: Sequence[Tensor], frac_bits: Tensor) -> Tensor:
+    """The same for each of some tensors (S, ...) by itself, (S, tensors); all at once, for the sake of accelerators."""
+    sizes = tuple(tensor[0].numel() for tensor in tensors)
+    owner, members = _members(sizes, tensors[0].device, tensors[0].dtype)
+    steps = torch.exp2(frac_bits.to(tensors[0].dtype))[:, owner]
+    values = (torch.cat([tensor.flatten(1) for tensor in tensors], dim=1) * steps).round().abs()
+    mean, square = ((each @ members) / members.sum(0) for each in (values, values.square()))
+    scales = torch.stack((square.sqrt() / math.sqrt(2), mean))  # (2, S, tensors)
+    return (_laplace_bits(values, scales[..., owner]) @ members).amin(0)
+
+
+@lru_cache(maxsize=8)
+def _members(sizes: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The tensor that each of all parameters belongs to, (parameters,), and the same as 0 and 1, with tensors."""
+    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(device)
+    return owner, F.one_hot(owner, len(sizes)).to(dtype)
 
 
 def _laplace_bits(magnitude: Tensor, scale: Tensor) -> Tensor:
-    inverse = 1 / scale.clamp(min=1e-2)[:, None]
+    inverse = 1 / scale.clamp(min=1e-2)
     zero = 1 - torch.exp(-0.5 * inverse)
     tail = 0.5 * (torch.exp(-(magnitude - 0.5) * inverse) - torch.exp(-(magnitude + 0.5) * inverse))
-    return -torch.where(magnitude == 0, zero, tail).clamp(min=MIN_PROBABILITY).log2().sum(1)
-
-
-def network_bits(parameters: SliceParameters, frac_bits: Tensor) -> Tensor:
-    """Estimated bits of all network tensors of each slice, (S,); frac_bits (S, tensors)."""
-    parts = [parameter_bits(t, frac_bits[:, i]) for i, t in enumerate(parameters.networks())]
-    return torch.stack(parts).sum(0)
+    return -torch.where(magnitude == 0, zero, tail).clamp(min=MIN_PROBABILITY).log2()
 
 
 def choose_steps(objective: Objective, parameters: SliceParameters, *, max_mse: float) -> Tensor:

@@ -22,6 +22,7 @@ from rducodec.training.pointwise import (
     widest_rows,
     zeros_like_layers,
 )
+from rducodec.training.shifts import Offsets, copy_shifts, sum_shifts
 
 REACH = WINDOW // 2  # of the neighbourhood, up, left and right
 COARSER_REACH = 1  # of that in the next coarser grid, on all sides
@@ -31,10 +32,9 @@ MAX_EXPONENT = 80.0  # far below the floor of P; denormal numbers, which come ne
 MIN_PROBABILITY = 2.0**-16  # floor of P in the published estimate
 
 
-Offsets = tuple[tuple[int, int], ...]
-
-
 class _Contexts(torch.autograd.Function):
+    """`own`, `coarser`: corners of windows in the padded grid, and in the padded and doubled next coarser one."""
+
     @staticmethod
     def forward(ctx: Any, own: Offsets, coarser: Offsets, *grids: Tensor) -> Tensor:
         ctx.own, ctx.coarser, ctx.shapes = own, coarser, [grid.shape for grid in grids]
@@ -46,19 +46,14 @@ class _Contexts(torch.autograd.Function):
             stop = start + grid[0].numel()
             rows = out[:, :, start:stop].view(slices, inputs, *grid.shape[1:])
             padded = F.pad(grid, (REACH, REACH, REACH, 0))
-            height, width = grid.shape[-2:]
-            for row, (dy, dx) in enumerate(own):
-                y, x = REACH + dy, REACH + dx
-                rows[:, row].copy_(padded[..., y : y + height, x : x + width])
+            copy_shifts(rows[:, : len(own)], padded, own)
             start = stop
             if index == len(grids) - 1:
                 rows[:, len(own) :].zero_()
             elif coarser:
                 padded = F.pad(grids[index + 1], (COARSER_REACH,) * 4)
                 doubled = padded.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
-                for row, (dy, dx) in enumerate(coarser, len(own)):
-                    y, x = 2 * (COARSER_REACH + dy), 2 * (COARSER_REACH + dx)
-                    rows[:, row].copy_(doubled[..., y : y + height, x : x + width])
+                copy_shifts(rows[:, len(own) :], doubled, coarser)
         return out
 
     @staticmethod
@@ -68,18 +63,14 @@ class _Contexts(torch.autograd.Function):
         for index, (slices, batch, height, width) in enumerate(ctx.shapes):
             stop = start + batch * height * width
             rows = grad_out[:, :, start:stop].view(slices, -1, batch, height, width)
-            padded = grad_out.new_zeros(slices, batch, height + REACH, width + 2 * REACH)
-            for row, (dy, dx) in enumerate(ctx.own):
-                y, x = REACH + dy, REACH + dx
-                padded[..., y : y + height, x : x + width] += rows[:, row]
+            shape = torch.Size((slices, batch, height + REACH, width + 2 * REACH))
+            padded = sum_shifts(rows[:, : len(ctx.own)], ctx.own, shape)
             grads[index] += padded[..., REACH:, REACH:-REACH]
             start = stop
             if ctx.coarser and index < len(grads) - 1:
                 h, w = (side + 2 * COARSER_REACH for side in ctx.shapes[index + 1][-2:])
-                doubled = grad_out.new_zeros(slices, batch, 2 * h, 2 * w)
-                for row, (dy, dx) in enumerate(ctx.coarser, len(ctx.own)):
-                    y, x = 2 * (COARSER_REACH + dy), 2 * (COARSER_REACH + dx)
-                    doubled[..., y : y + height, x : x + width] += rows[:, row]
+                shape = torch.Size((slices, batch, 2 * h, 2 * w))
+                doubled = sum_shifts(rows[:, len(ctx.own) :], ctx.coarser, shape)
                 sums = doubled.view(slices, batch, h, 2, w, 2).sum((3, 5))
                 inside = slice(COARSER_REACH, -COARSER_REACH)
                 grads[index + 1] += sums[..., inside, inside]
@@ -91,8 +82,9 @@ def gather_contexts(grids: Sequence[Tensor], *, context_size: int, coarser_size:
 
     grids: (S, b, h_k, w_k) -> (S, context_size + coarser_size, columns); columns run over scale, sample, row, column.
     """
-    offsets = context_offsets(context_size), COARSER_OFFSETS[coarser_size]
-    return _Contexts.apply(*offsets, *grids)  # type: ignore[no-untyped-call]
+    own = tuple((REACH + dy, REACH + dx) for dy, dx in context_offsets(context_size))
+    coarser = tuple((2 * (COARSER_REACH + dy), 2 * (COARSER_REACH + dx)) for dy, dx in COARSER_OFFSETS[coarser_size])
+    return _Contexts.apply(own, coarser, *grids)  # type: ignore[no-untyped-call]
 
 
 def _laplace_bits(distance: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,7 +6,7 @@ convolution per slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Offsets = Sequence[tuple[int, int]]  # (dy, dx) of the top left corner of each shifted window
+Offsets = tuple[tuple[int, int], ...]  # (dy, dx) of the top left corner of each shifted window
 
 
 class _ReplicatePad(torch.autograd.Function):
@@ -44,24 +44,58 @@ def replicate_pad(x: Tensor, size: int) -> Tensor:
     return _ReplicatePad.apply(x, size)  # type: ignore[no-untyped-call]
 
 
+@lru_cache(maxsize=64)
+def _places(offsets: Offsets, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the offsets, on a device."""
+    rows, columns = torch.tensor(offsets, device=device).T
+    return rows, columns
+
+
+def copy_shifts(rows: Tensor, padded: Tensor, offsets: Offsets) -> None:
+    """Fill rows (S, len(offsets), grids, height, width) with `padded[..., y:y+height, x:x+width]`.
+
+    A copy each on a CPU, where it is fastest; one for all on an accelerator, which would wait for their launches.
+    """
+    height, width = rows.shape[-2:]
+    if rows.device.type == "cpu":
+        for row, (y, x) in enumerate(offsets):
+            rows[:, row].copy_(padded[..., y : y + height, x : x + width])
+    else:
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (S, grids, Y, X, height, width)
+        down, right = _places(offsets, rows.device)
+        rows.copy_(windows.movedim(1, 3)[:, down, right])
+
+
+def sum_shifts(rows: Tensor, offsets: Offsets, padded_shape: torch.Size) -> Tensor:
+    """The transpose of `copy_shifts`: each of the rows added where it came from, in a fixed order."""
+    height, width = rows.shape[-2:]
+    if rows.device.type == "cpu":
+        grad = rows.new_zeros(padded_shape)
+        for row, (y, x) in enumerate(offsets):
+            grad[..., y : y + height, x : x + width] += rows[:, row]
+        return grad
+    slices, grids, *size = padded_shape
+    reach = [padded - own + 1 for padded, own in zip(size, (height, width), strict=True)]
+    windows = rows.new_zeros(slices, *reach, grids, height, width)
+    down, right = _places(offsets, rows.device)
+    windows[:, down, right] = rows
+    columns = windows.movedim(3, 1).reshape(slices * grids, reach[0] * reach[1], height * width)
+    return F.fold(columns, tuple(size), tuple(reach)).view(padded_shape)
+
+
 class _GatherShifts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, padded: Tensor, offsets: Offsets, height: int, width: int) -> Tensor:
         slices, grids = padded.shape[:2]
         ctx.padded_shape, ctx.offsets = padded.shape, offsets
         rows = padded.new_empty(slices, len(offsets), grids, height, width)
-        for row, (y, x) in enumerate(offsets):
-            rows[:, row].copy_(padded[..., y : y + height, x : x + width])
+        copy_shifts(rows, padded, offsets)
         return rows
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_rows: Tensor) -> tuple[Tensor, None, None, None]:
-        height, width = grad_rows.shape[-2:]
-        grad = grad_rows.new_zeros(ctx.padded_shape)
-        for row, (y, x) in enumerate(ctx.offsets):
-            grad[..., y : y + height, x : x + width] += grad_rows[:, row]
-        return grad, None, None, None
+        return sum_shifts(grad_rows, ctx.offsets, ctx.padded_shape), None, None, None
 
 
 def gather_shifts(padded: Tensor, offsets: Offsets, *, height: int, width: int) -> Tensor:

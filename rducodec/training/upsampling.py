@@ -8,6 +8,7 @@ So one matrix product of (4, 25) weights with shifted copies of the grid compute
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -35,7 +36,10 @@ def _tap_table() -> tuple[tuple[int, ...], ...]:
     )
 
 
-_TAPS = _tap_table()
+@lru_cache(maxsize=8)
+def _taps(device: torch.device) -> Tensor:
+    """(phases, window positions), on a device: a copy in every step would make an accelerator wait."""
+    return torch.tensor(_tap_table(), device=device)
 
 
 def bicubic_kernel() -> np.ndarray:
@@ -55,8 +59,7 @@ def upsample(grids: Tensor, kernel: Tensor, *, height: int, width: int) -> Tenso
     slices, num_grids, h, w = grids.shape
     padded = replicate_pad(grids, PADDING)
     windows = gather_shifts(padded, _OFFSETS, height=h, width=w).view(slices, WINDOW * WINDOW, -1)
-    taps = torch.tensor(_TAPS, device=kernel.device)
-    weights = F.pad(kernel, (0, 1, 0, 1)).flatten(1)[:, taps]  # (S, 4, 25)
+    weights = F.pad(kernel, (0, 1, 0, 1)).flatten(1)[:, _taps(kernel.device)]  # (S, 4, 25)
     phases = torch.bmm(weights, windows).view(slices, 2, 2, num_grids, h, w)
     full = phases.permute(0, 3, 4, 1, 5, 2).reshape(slices, num_grids, 2 * h, 2 * w)
     return full[..., :height, :width]

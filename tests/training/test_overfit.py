@@ -16,7 +16,7 @@ from rducodec.synthesis.network import synthesize
 from rducodec.training import OverfitSettings, Progress, overfit, overfit_floats
 from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
 from rducodec.training.execution import Execution
-from rducodec.training.export import coded_bits, network_bits, parameter_bits, quantize_networks
+from rducodec.training.export import coded_bits, network_bits, quantize_networks, tensor_bits
 from rducodec.training.objective import Objective, Samples
 from rducodec.training.parameters import SliceParameters, initial_parameters
 
@@ -227,7 +227,7 @@ def test_finer_steps_cost_more() -> None:
 def test_parameter_bits_of_a_laplace_sample_are_its_entropy() -> None:
     random = np.random.default_rng(0)
     tensor = torch.from_numpy(random.laplace(scale=8.0, size=(1, 20_000)))
-    bits = float(parameter_bits(tensor, torch.tensor([0])))
+    bits = float(tensor_bits([tensor], torch.tensor([[0]])))
     assert bits / 20_000 == pytest.approx(np.log2(2 * np.e * 8.0), rel=0.01)
 
 

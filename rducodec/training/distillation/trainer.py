@@ -22,7 +22,7 @@ from rducodec.training.group import ALONE, Group
 from rducodec.training.utility.check import check_gradient
 from rducodec.training.utility.protocol import Utility, UtilityGradient
 
-STEP_SEARCHES = 8  # of the networks' quantisation in an optimisation, for the estimate of the size
+STEP_SEARCHES = 2  # parts of an optimisation: between them, steps of the networks are searched anew, which takes long
 MIN_SEARCH_INTERVAL = 10  # iterations: a search takes as long as some of them
 DEFAULT_LMBDA = (1.0, 1.0)  # where nothing weighs bits: plain pixels
 

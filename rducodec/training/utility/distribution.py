@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from rducodec.training.utility.matching import (
     settle,
 )
 from rducodec.training.utility.protocol import UtilityContext, UtilityGradient
+
+GRAPH_PIXELS = 2**20  # of the classes that an accelerator takes together: some 3 GB of a ConvNet's activations
 
 
 class DistributionMatching:
@@ -56,17 +58,16 @@ class DistributionMatching:
         classes = class_slices(labels, context)
         chosen = self._chosen(classes, iteration)
         loss, grad = samples.new_zeros(1), torch.zeros_like(samples)
-        for block in blocks(chosen, group.size):
+        for block in blocks(chosen, group.size * _classes_at_once(samples, chosen)):
             draws = [self._draw(label, iteration) for label, _ in block]
-            means = [
-                self._real_mean(network, label, draw, iteration, samples.dtype)
-                for (label, _), draw in zip(block, draws, strict=True)
-            ]
-            targets = group.mean(torch.stack(means))
-            if group.rank < len(block):
-                rows = block[group.rank][1]
-                own, grad[rows] = self._squared_distance(network, samples[rows], draws[group.rank], targets[group.rank])
-                loss += own
+            targets = group.mean(self._real_means(network, block, draws, iteration, samples.dtype))
+            own = slice(group.rank, None, group.size)
+            if places := [rows for _, rows in block[own]]:
+                parts = [samples[rows] for rows in places]
+                term, grads = self._squared_distance(network, parts, draws[own], targets[own])
+                loss += term
+                for rows, part in zip(places, grads, strict=True):
+                    grad[rows] = part
         loss, grad = group.means([loss, grad])
         weight = group.size * len(classes) / max(1, len(chosen))  # each class is with one process; chosen stand for all
         return UtilityGradient(float(loss) * weight, grad * weight)
@@ -83,29 +84,36 @@ class DistributionMatching:
         generator = generator_for(self.context.seed, "augmentation", iteration, label)
         return self.augmentation.draw(1, generator, siamese=True)
 
-    def _real_mean(
-        self, network: classifiers.Classifier, label: int, draw: Draw, iteration: int, dtype: torch.dtype
+    def _real_means(
+        self,
+        network: classifiers.Classifier,
+        block: Block,
+        draws: Sequence[Draw],
+        iteration: int,
+        dtype: torch.dtype,
     ) -> Tensor:
-        """Mean features of this process's real images, (F,)."""
-        images = real_images(self.context, label, batch=self.real_batch, iteration=iteration, dtype=dtype)
-        images = self.augmentation.apply(images, draw)
+        """Mean features of this process's real images of each class, (classes, F)."""
+        batches = []
+        for (label, _), draw in zip(block, draws, strict=True):
+            images = real_images(self.context, label, batch=self.real_batch, iteration=iteration, dtype=dtype)
+            batches.append(self.augmentation.apply(images, draw))
         features = classifiers.chunked_features(
-            network, images, mixed_precision=self.context.mixed_precision, features=self._features
+            network, torch.cat(batches), mixed_precision=self.context.mixed_precision, features=self._features
         )
-        return features.mean(0).to(dtype)
+        return _means(features, batches).to(dtype)
 
     def _squared_distance(
-        self, network: classifiers.Classifier, samples: Tensor, draw: Draw, target: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The term of one class and its gradient; the graph of one class is the memory that is needed."""
+        self, network: classifiers.Classifier, parts: Sequence[Tensor], draws: Sequence[Draw], targets: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """The terms of some classes and the gradient of each; their graph is the memory that is needed."""
         with torch.enable_grad():
-            leaf = samples.detach().requires_grad_()
-            augmented = self.augmentation.apply(leaf, draw)
+            leaves = [part.detach().requires_grad_() for part in parts]
+            augmented = [self.augmentation.apply(leaf, draw) for leaf, draw in zip(leaves, draws, strict=True)]
             with precision(self.context):
-                features = [self._features(network, piece) for piece in pieces(augmented)]
-            loss = (torch.cat(features).to(target.dtype).mean(0) - target).square().sum()
-            (grad,) = torch.autograd.grad(loss, leaf)
-        return loss.detach(), grad
+                features = torch.cat([self._features(network, piece) for piece in pieces(torch.cat(augmented))])
+            loss = (_means(features.to(targets.dtype), parts) - targets).square().sum()
+            grads = torch.autograd.grad(loss, leaves)
+        return loss.detach(), grads
 
     def state(self) -> dict[str, Tensor]:
         """Nothing changes from iteration to iteration."""
@@ -117,3 +125,16 @@ class DistributionMatching:
     def recipe(self) -> dict[str, float]:
         """No advice to who trains on the samples."""
         return {}
+
+
+def _classes_at_once(samples: Tensor, chosen: Block) -> int:
+    """Whose graph is in memory together: one on a CPU; an accelerator would wait for the launches of each."""
+    if samples.device.type == "cpu":
+        return 1
+    most = max((rows.stop - rows.start for _, rows in chosen), default=1)
+    return max(1, GRAPH_PIXELS // (most * samples.shape[2] * samples.shape[3]))
+
+
+def _means(features: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """Of the features of each part, (parts, F)."""
+    return torch.stack([own.mean(0) for own in torch.split(features, [len(part) for part in parts])])

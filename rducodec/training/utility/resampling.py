@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import torch
@@ -44,21 +43,22 @@ class _Resample(torch.autograd.Function):
         mapped_x, mapped_y = _mapped(inverses, x, y)
         column, row = (mapped_x + (width - 1) / 2).round(), (mapped_y + (height - 1) / 2).round()
         values, total = grad.flatten(2), torch.zeros_like(grad)
-        for dy, dx in itertools.product(range(-REACH, REACH + 1), repeat=2):
-            u, v = column + dx, row + dy  # (n, h, w)
+        dx = torch.arange(-REACH, REACH + 1, device=grad.device)[:, None, None]
+        for dy in range(-REACH, REACH + 1):
+            u, v = column[:, None] + dx, row[:, None] + dy  # (n, columns, h, w)
             inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-            read_x, read_y = _mapped(maps, u - (width - 1) / 2, v - (height - 1) / 2)
+            read_x, read_y = _mapped(maps[:, None], u - (width - 1) / 2, v - (height - 1) / 2)
             weight = inside * _tent(read_x - x) * _tent(read_y - y)
-            index = (v.clamp(0, height - 1) * width + u.clamp(0, width - 1)).long().flatten(1)
-            gathered = values.gather(2, index[:, None].expand_as(values)).view_as(grad)
-            total += gathered * weight[:, None]
+            index = (v.clamp(0, height - 1) * width + u.clamp(0, width - 1)).long().flatten(1)  # (n, columns * h * w)
+            gathered = values.gather(2, index[:, None].expand(*values.shape[:2], -1))
+            total += (gathered.view(*values.shape[:2], *weight.shape[1:]) * weight[:, None]).sum(2)
         return total, None, None
 
 
 def _mapped(maps: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """A (x, y), each (n, h, w)."""
+    """A (x, y), each (n, ..., h, w); maps (n, ..., 2, 2)."""
     a = maps[..., None, None]
-    return a[:, 0, 0] * x + a[:, 0, 1] * y, a[:, 1, 0] * x + a[:, 1, 1] * y
+    return a[..., 0, 0, :, :] * x + a[..., 0, 1, :, :] * y, a[..., 1, 0, :, :] * x + a[..., 1, 1, :, :] * y
 
 
 def _tent(distance: Tensor) -> Tensor:

@@ -14,7 +14,9 @@ from torch import Tensor
 from rducodec.entropy.known import KnownLatents
 from rducodec.errors import RddInputError
 from rducodec.model import LatentConfig, LatentSlice
+from rducodec.parallel import map_threads
 from rducodec.quantization import FloatSlice, quantize
+from rducodec.quantization.entropy_steps import quantized_entropy
 from rducodec.quantization.rounding import rounded
 from rducodec.training.objective import Objective
 from rducodec.training.parameters import SliceParameters, split_scales
@@ -124,6 +126,15 @@ def coded_bits(slices: Sequence[LatentSlice], config: LatentConfig) -> tuple[flo
         networks += float(information_bits(part.entropy, best_codes(part.entropy)).sum())
         latents += KnownLatents.of(part.latents, config).information(part.entropy) + CODER_BITS
     return networks, latents
+
+
+def coded_latent_bits(parameters: SliceParameters, config: LatentConfig, num_samples: list[int]) -> float:
+    """The same of the latents alone, under entropy networks that are quantised for them; soon done."""
+
+    def count(part: FloatSlice) -> float:
+        return KnownLatents.of(part.latents, config).information(quantized_entropy(part, config)) + CODER_BITS
+
+    return sum(map_threads(count, float_slices(parameters, config, num_samples), None))
 
 
 def export(

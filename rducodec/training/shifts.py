@@ -56,30 +56,42 @@ def copy_shifts(rows: Tensor, padded: Tensor, offsets: Offsets) -> None:
 
     A copy each on a CPU, where it is fastest; one for all on an accelerator, which would wait for their launches.
     """
-    height, width = rows.shape[-2:]
-    if rows.device.type == "cpu":
-        for row, (y, x) in enumerate(offsets):
-            rows[:, row].copy_(padded[..., y : y + height, x : x + width])
-    else:
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (S, grids, Y, X, height, width)
-        down, right = _places(offsets, rows.device)
-        rows.copy_(windows.movedim(1, 3)[:, down, right])
+    (_copy_each if rows.device.type == "cpu" else _copy_at_once)(rows, padded, offsets)
 
 
 def sum_shifts(rows: Tensor, offsets: Offsets, padded_shape: torch.Size) -> Tensor:
     """The transpose of `copy_shifts`: each of the rows added where it came from, in a fixed order."""
+    return (_sum_each if rows.device.type == "cpu" else _sum_at_once)(rows, offsets, padded_shape)
+
+
+def _copy_each(rows: Tensor, padded: Tensor, offsets: Offsets) -> None:
     height, width = rows.shape[-2:]
-    if rows.device.type == "cpu":
-        grad = rows.new_zeros(padded_shape)
-        for row, (y, x) in enumerate(offsets):
-            grad[..., y : y + height, x : x + width] += rows[:, row]
-        return grad
+    for row, (y, x) in enumerate(offsets):
+        rows[:, row].copy_(padded[..., y : y + height, x : x + width])
+
+
+def _copy_at_once(rows: Tensor, padded: Tensor, offsets: Offsets) -> None:
+    height, width = rows.shape[-2:]
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (S, grids, Y, X, height, width)
+    y, x = _places(offsets, rows.device)
+    rows.copy_(windows.movedim(1, 3)[:, y, x])
+
+
+def _sum_each(rows: Tensor, offsets: Offsets, padded_shape: torch.Size) -> Tensor:
+    height, width = rows.shape[-2:]
+    total = rows.new_zeros(padded_shape)
+    for row, (y, x) in enumerate(offsets):
+        total[..., y : y + height, x : x + width] += rows[:, row]
+    return total
+
+
+def _sum_at_once(rows: Tensor, offsets: Offsets, padded_shape: torch.Size) -> Tensor:
     slices, grids, *size = padded_shape
-    reach = [padded - own + 1 for padded, own in zip(size, (height, width), strict=True)]
-    windows = rows.new_zeros(slices, *reach, grids, height, width)
-    down, right = _places(offsets, rows.device)
-    windows[:, down, right] = rows
-    columns = windows.movedim(3, 1).reshape(slices * grids, reach[0] * reach[1], height * width)
+    reach = [padded - own + 1 for padded, own in zip(size, rows.shape[-2:], strict=True)]
+    windows = rows.new_zeros(slices, *reach, *rows.shape[2:])
+    y, x = _places(offsets, rows.device)
+    windows[:, y, x] = rows
+    columns = windows.movedim(3, 1).reshape(slices * grids, reach[0] * reach[1], -1)
     return F.fold(columns, tuple(size), tuple(reach)).view(padded_shape)
 
 

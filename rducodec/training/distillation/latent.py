@@ -14,12 +14,14 @@ from rducodec.training.adam import Adam
 from rducodec.training.distillation.configuration import ROUNDINGS
 from rducodec.training.distillation.representation import RateEstimate, Step
 from rducodec.training.execution import Execution, Piece
-from rducodec.training.export import coded_bits, export, network_bits, quantize_networks
+from rducodec.training.export import coded_bits, coded_latent_bits, export, network_bits, quantize_networks
 from rducodec.training.objective import Objective, Rounding, Samples
 from rducodec.training.parameters import SliceParameters
 from rducodec.training.randomness import generator_for
 from rducodec.training.rounding import LATENT_GAIN, noisy_soft_round, straight_through_round
 from rducodec.training.schedule import NOISE_DEVIATIONS, TEMPERATURES, rate_shares
+
+AVERAGED_SHARE = 0.05  # of all steps: so many of the latest ones make the mean
 
 
 def _parameters_of(slices: Sequence[LatentSlice], config: LatentConfig) -> SliceParameters:
@@ -60,6 +62,7 @@ class LatentRepresentation:
         parameters = _parameters_of(slices, config)
         self.parameters = parameters.with_tensors([t.to(device) for t in parameters.tensors()])
         self.adam = Adam.for_tensors(self.parameters.tensors())
+        self._average = [t.clone() for t in self.parameters.tensors()]  # of the latest steps
         weight = torch.zeros(len(slices), max(self.num_samples))
         for row, count in zip(weight, self.num_samples, strict=True):
             row[:count] = 1
@@ -67,16 +70,16 @@ class LatentRepresentation:
         shape = (len(slices), config.channels, weight.shape[1], config.height, config.width)
         empty = torch.zeros((), device=device).expand(shape)  # no targets: the utility takes their place
         self.objective = Objective(config, Samples(empty, weight.to(device)), Execution.for_device(device))
-        self.search_steps()
+        self.count(networks=True)
 
     @property
     def total(self) -> int:
         """Samples of all slices."""
         return sum(self.num_samples)
 
-    def with_targets(self) -> Objective:
-        """The objective with the present samples as targets, for what may change while they stay."""
-        values = self.objective.render(self.parameters)
+    def with_targets(self, parameters: SliceParameters | None = None) -> Objective:
+        """The objective with these samples, or those of other parameters, as targets for what may change."""
+        values = self.objective.render(parameters or self.parameters)
         return replace(self.objective, samples=Samples(values, self.objective.samples.weight))
 
     def _plain_network_bits(self) -> Tensor:
@@ -104,7 +107,7 @@ class LatentRepresentation:
         return values.transpose(1, 2)[self._present]  # (S, c, n, h, w) -> (N, c, h, w)
 
     def gradients(self, step: Step, grad_samples: Tensor) -> tuple[RateEstimate, list[Tensor]]:
-        """Bits once latents are rounded; gradients of bits + weight * utility, both at the noise of this step."""
+        """Bits of a file of the recent parameters; gradients of bits + weight * utility at the noise of this step."""
         slices, channels, most = self.objective.samples.values.shape[:3]
         upstream = grad_samples.new_zeros(slices, most, channels, self.config.height, self.config.width)
         upstream[self._present] = grad_samples * (step.num_pixels_weight * channels)  # the objective divides by these
@@ -117,33 +120,53 @@ class LatentRepresentation:
             self.parameters, rounding=self._rounding(step), lmbda=1.0, train_networks=True, distortion=utility
         )
         bits = self.objective.evaluate(self.parameters, distortion=False).bits
-        return RateEstimate(float(bits.sum()), self.network_bits()), grads
+        return RateEstimate(float(bits.sum()) * self._latent_share, self.network_bits()), grads
 
     def network_bits(self) -> float:
         """Estimate for all slices."""
         return float(self._plain_network_bits() * self._network_share)
 
-    def search_steps(self) -> None:
-        """Quantise the networks as the export does: at which steps, and how much less than plain rounding they take."""
-        quantized, self.frac_bits = quantize_networks(self.with_targets(), self.parameters, max_mse=self.max_mse)
-        slices = export(quantized, self.frac_bits, config=self.config, num_samples=self.num_samples)
-        networks, _ = coded_bits(slices, self.config)
-        self._network_share = torch.tensor(networks) / self._plain_network_bits()
+    def count(self, *, networks: bool) -> None:
+        """Correct the estimates by what a file of the mean parameters of the latest steps takes.
+
+        The mean, because latents and entropy networks that follow a noisy gradient cost bits that they lose as the
+        learning rate falls. What is counted is by the tables of readers. With `networks`, the steps of these are
+        searched anew: that takes as long as many iterations.
+        """
+        average, samples = self.parameters.with_tensors(self._average), self.num_samples
+        if networks:
+            quantized, self.frac_bits = quantize_networks(self.with_targets(average), average, max_mse=self.max_mse)
+            slices = export(quantized, self.frac_bits, config=self.config, num_samples=samples)
+            of_networks, of_latents = coded_bits(slices, self.config)
+            self._network_share = torch.tensor(of_networks) / self._plain_network_bits()
+        else:
+            of_latents = coded_latent_bits(average, self.config, samples)
+        present = self.objective.evaluate(self.parameters, distortion=False).bits
+        self._latent_share = of_latents / float(present.sum())
 
     def move(self, step: Step, grads: list[Tensor]) -> None:
         """Adam, networks at their shares of the rate."""
         rates = [step.learning_rate * share for share in rate_shares(self.config)]
         self.adam.step(self.parameters.tensors(), grads, learning_rates=rates)
+        horizon = AVERAGED_SHARE * step.iteration / step.position if step.position else 1.0
+        weight = 1 / max(1.0, min(step.iteration + 1, horizon))
+        torch._foreach_lerp_(self._average, self.parameters.tensors(), weight)
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters, moments and steps of the networks."""
-        tensors = {f"parameter.{i}": t for i, t in enumerate(self.parameters.tensors())}
-        return tensors | self.adam.state() | {"frac_bits": self.frac_bits, "network_share": self._network_share}
+        """Parameters, their moments and means, and what corrects the estimates."""
+        named = {"parameter": self.parameters.tensors(), "average": self._average}
+        tensors = {f"{name}.{i}": t for name, tensors in named.items() for i, t in enumerate(tensors)}
+        tensors |= {"frac_bits": self.frac_bits, "network_share": self._network_share}
+        return tensors | self.adam.state() | {"latent_share": torch.tensor(self._latent_share, dtype=torch.float64)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Inverse of `state`."""
         count = len(self.parameters.tensors())
-        self.parameters = self.parameters.with_tensors([state[f"parameter.{i}"].to(self.device) for i in range(count)])
+        tensors, self._average = (
+            [state[f"{name}.{i}"].to(self.device) for i in range(count)] for name in ("parameter", "average")
+        )
+        self.parameters = self.parameters.with_tensors(tensors)
         self.adam = Adam.of_state(state, device=self.device)
         self.frac_bits = state["frac_bits"].to(self.device)
         self._network_share = state["network_share"].cpu()
+        self._latent_share = float(state["latent_share"])

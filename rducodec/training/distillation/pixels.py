@@ -32,8 +32,8 @@ class PixelRepresentation:
         """The utility's own gradient: there is nothing to weigh against it."""
         return self._rate, [grad_samples]
 
-    def search_steps(self) -> None:
-        """Nothing is quantised before the export."""
+    def count(self, *, networks: bool) -> None:
+        """The bits are known."""
 
     def move(self, step: Step, grads: list[Tensor]) -> None:
         """Adam."""

@@ -21,7 +21,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RateEstimate:
-    """Bits as the training sees them."""
+    """Bits that a file would take."""
 
     latents: float  # of all samples
     networks: float
@@ -42,8 +42,8 @@ class Representation(Protocol):
     def move(self, step: Step, grads: list[Tensor]) -> None:
         """One step of the optimiser."""
 
-    def search_steps(self) -> None:
-        """Bring the estimate of the networks' bits up to date; called a few times in an optimisation."""
+    def count(self, *, networks: bool) -> None:
+        """Correct the estimate of the bits by a count; with `networks`, by one that takes long."""
 
     def state(self) -> dict[str, Tensor]:
         """Everything that changes, for a checkpoint."""

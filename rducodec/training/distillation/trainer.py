@@ -22,8 +22,9 @@ from rducodec.training.group import ALONE, Group
 from rducodec.training.utility.check import check_gradient
 from rducodec.training.utility.protocol import Utility, UtilityGradient
 
-STEP_SEARCHES = 2  # parts of an optimisation: between them, steps of the networks are searched anew, which takes long
-MIN_SEARCH_INTERVAL = 10  # iterations: a search takes as long as some of them
+COUNTS = 20  # parts of an optimisation: between them, the size of a file is counted
+NETWORK_COUNTS = 2  # between these parts with networks whose quantisation is searched, which takes long
+MIN_COUNT_INTERVAL = 10  # iterations: a count takes as long as some of them
 DEFAULT_LMBDA = (1.0, 1.0)  # where nothing weighs bits: plain pixels
 
 
@@ -98,8 +99,8 @@ class JointTrainer:
             step = self._step(self.weight.lmbda * self.num_pixels)
             loss, rate = self._iterate(step)
             self.iteration += 1
-            self.weight.told(rate.latents + rate.networks, position=self._position())
-            self._search_steps()
+            self.weight.told(rate.latents + rate.networks, position=self._position(), learning_rate=step.learning_rate)
+            self._count()
             if self.iteration % self.settings.report_interval == 0 or self.iteration == self.settings.iterations:
                 seconds = time.monotonic() - begin
                 lmbda = step.num_pixels_weight / self.num_pixels
@@ -133,10 +134,11 @@ class JointTrainer:
             self.labels.move(means[-1])
         return loss, RateEstimate(latents, networks)
 
-    def _search_steps(self) -> None:
-        interval = max(MIN_SEARCH_INTERVAL, self.settings.iterations // STEP_SEARCHES)
+    def _count(self) -> None:
+        interval = max(MIN_COUNT_INTERVAL, self.settings.iterations // COUNTS)
         if self.iteration % interval == 0 and self.iteration < self.settings.iterations:
-            self.representation.search_steps()
+            networks = self.iteration // interval % (COUNTS // NETWORK_COUNTS) == 0
+            self.representation.count(networks=networks)
 
     def save(self) -> None:
         """Write the state, if there is a path to write it to; the first process alone does."""
@@ -175,7 +177,7 @@ def _weight(settings: OptimisationSettings, target_bits: float | None) -> Weight
     given = settings.lmbda
     if target_bits is None:
         return TwoStages(given[0], given[-1]) if given else TwoStages(*DEFAULT_LMBDA)
-    return HeldSize(target_bits, given[0] if given else 0.0, settings.learning_rate)
+    return HeldSize(target_bits, given[0] if given else 0.0)
 
 
 def first_gradient(utility: Utility, samples: Tensor, labels: SampleLabels) -> UtilityGradient:

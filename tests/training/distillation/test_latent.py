@@ -192,12 +192,35 @@ def test_the_estimate_is_near_what_is_coded() -> None:
     generator = torch.Generator().manual_seed(0)
     for tensor in own.parameters.tensors():
         tensor += 0.02 * torch.randn(tensor.shape, generator=generator)  # no multiples of a step any more
-    own.search_steps()
+    own.move(Step(0, 0.0, 0.0, 0.0), [torch.zeros_like(t) for t in own.parameters.tensors()])  # to the mean
+    own.count(networks=True)
     rate, _ = own.gradients(Step(0, 0.0, 1e-3, 0.0), torch.zeros(5, 1, 8, 8))
     parameters, steps = quantize_networks(own.with_targets(), own.parameters, max_mse=own.max_mse)
     networks, latents = coded_bits(export(parameters, steps, config=CONFIG, num_samples=NUM_SAMPLES), CONFIG)
     assert rate.networks == pytest.approx(networks, rel=1e-3)
-    assert rate.latents == pytest.approx(latents - 3 * 48, rel=0.02)
+    assert rate.latents == pytest.approx(latents, rel=1e-3)
+    own.count(networks=False)
+    rate, _ = own.gradients(Step(0, 0.0, 1e-3, 0.0), torch.zeros(5, 1, 8, 8))
+    assert rate.latents == pytest.approx(latents, rel=1e-3)
+
+
+def test_counted_are_the_mean_parameters_of_the_latest_steps() -> None:
+    own = representation()
+    generator = torch.Generator().manual_seed(0)
+    start = [t.clone() for t in own.parameters.tensors()]
+    seen = []
+    for iteration in range(200):  # of 1,000
+        for tensor, first in zip(own.parameters.tensors(), start, strict=True):
+            tensor.copy_(first + torch.randn(first.shape, generator=generator) / 160)  # a tenth of a latent
+        own.move(Step(iteration, iteration / 1000, 0.0, 0.0), [torch.zeros_like(t) for t in start])
+        seen.append(own.parameters.latents.clone())
+    mean = own.state()["average.0"]
+    torch.testing.assert_close(mean, torch.stack(seen[-100:]).mean(0), rtol=0, atol=5e-3)
+    own.count(networks=False)
+    of_mean, _ = own.gradients(Step(0, 0.0, 1e-3, 0.0), torch.zeros(5, 1, 8, 8))
+    still = representation()
+    of_start, _ = still.gradients(Step(0, 0.0, 1e-3, 0.0), torch.zeros(5, 1, 8, 8))
+    assert of_mean.latents == pytest.approx(of_start.latents, rel=0.05)
 
 
 def test_a_state_continues() -> None:

@@ -12,7 +12,7 @@ from rducodec.errors import RddInputError, RddVersionError
 from rducodec.training import classifiers
 from rducodec.training.data.real import RealImages
 from rducodec.training.group import Group
-from rducodec.training.utility import matching
+from rducodec.training.utility import distribution, matching
 from rducodec.training.utility.distribution import DistributionMatching
 from rducodec.training.utility.protocol import UtilityGradient
 from tests.training.utility import tiny
@@ -71,6 +71,26 @@ def test_a_subset_of_classes_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> 
         rows = torch.isin(LABELS, torch.tensor(moved))
         torch.testing.assert_close(part.samples[rows], 1.5 * whole.samples[rows])
     assert len(chosen) == 3
+
+
+@pytest.mark.parametrize("together", [2, 3])
+def test_classes_may_go_through_the_network_together(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator."""
+    alone = DistributionMatching(tiny.context(), real_batch=4)
+    samples = tiny.samples_of()
+    expected = [alone.gradient(samples, LABELS, iteration=iteration) for iteration in range(4)]
+    monkeypatch.setattr(distribution, "_classes_at_once", lambda *_: together)
+    for iteration, each in enumerate(expected):
+        found = DistributionMatching(tiny.context(), real_batch=4).gradient(samples, LABELS, iteration=iteration)
+        tiny.assert_close(found, each, rtol=1e-6)  # features of real images are float32
+    results = tiny.together(
+        2,
+        lambda group: DistributionMatching(tiny.context(group=group), real_batch=2).gradient(
+            samples, LABELS, iteration=1
+        ),
+    )
+    for each in results:
+        tiny.assert_close(each, expected[1], rtol=1e-6)
 
 
 def test_an_iteration_follows_from_seed_and_number() -> None:

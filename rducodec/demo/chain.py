@@ -31,6 +31,7 @@ PROTOCOL = named_protocol("digits")
 NUM_NETWORKS = 3  # for each accuracy
 LEVELS = 16  # the largest stored value of a digit's pixel
 SHEET_RANGE = (-1.0, 2.0)  # of standardised values, from black to white
+FILE = "digits.rdd"  # the distilled file of the first budget, for a user to look at
 RUNS = "runs"  # folder of everything that a training leaves
 
 
@@ -38,7 +39,7 @@ RUNS = "runs"  # folder of everything that a training leaves
 class Outcome:
     """What the demo made and measured."""
 
-    file: Path  # the smallest distilled one
+    file: Path  # `FILE`
     samples: Path  # picture of samples
     plot: Path
     rate: Rate  # of `file`
@@ -65,7 +66,7 @@ def _lossless(split: DataSplit, file: Path) -> float:
 
 
 def run_demo(folder: Path, *, seed: int = 0, reports: Reports | None = None) -> Outcome:
-    """Make a distilled file for each budget, `samples.png` and `rate-utility.png` in a folder, and measure them."""
+    """Make a distilled file for each budget, `digits.rdd`, `samples.png` and `rate-utility.png`, and measure them."""
     reports = reports or Reports()
     split = load_data("digits")
     assert split.test is not None
@@ -80,7 +81,8 @@ def run_demo(folder: Path, *, seed: int = 0, reports: Reports | None = None) -> 
 
     reports.say("decoding and verifying")
     distilled, overfitted = pairs[0]
-    dataset = read(distilled)
+    file = Path(shutil.copyfile(distilled, folder / FILE))
+    dataset = read(file)
     contact_sheet(
         read(overfitted).samples(),  # raises where the samples are not those that the file promises
         dataset.samples(),
@@ -104,4 +106,4 @@ def run_demo(folder: Path, *, seed: int = 0, reports: Reports | None = None) -> 
     lossless = _lossless(split, folder / "digits-lossless.rdd")
     plot = folder / "rate-utility.png"
     rate_utility_plot(rows, plot, lossless_bytes_per_class=lossless)
-    return Outcome(distilled, folder / "samples.png", plot, bpc(distilled), tuple(rows), lossless, num_test)
+    return Outcome(file, folder / "samples.png", plot, bpc(file), tuple(rows), lossless, num_test)

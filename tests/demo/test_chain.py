@@ -26,6 +26,7 @@ def test_run_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain, "BUDGETS", {0.2: 5, 0.25: 5})
     said: list[str] = []
     outcome = chain.run_demo(tmp_path, reports=Reports(say=said.append))
+    assert outcome.file == tmp_path / "digits.rdd"
     dataset = rducodec.read(outcome.file)
     assert dataset.samples().shape == (50, 1, 8, 8)
     assert np.bincount(dataset.labels).tolist() == [5] * 10

@@ -79,7 +79,7 @@ def all_real_images(configuration: Configuration, arguments: argparse.Namespace)
     if not arguments.full_data:
         return []
     rows: list[dict[str, Any]] = evaluate(
-        [], configuration, arguments, "--full-data", networks=arguments.full_networks or arguments.networks
+        [], configuration, arguments, "--full-data", networks=arguments.full_networks
     )["rows"]
     return rows
 
@@ -121,8 +121,8 @@ def last_log_line(folder: Path) -> dict[str, str]:
     return dict(zip(*(each.split(",") for each in (log[0], log[-1])), strict=True))
 
 
-def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Of the command line, if no words are given."""
+def parsed() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="+", metavar="RECIPE")
     parser.add_argument("--root", type=Path)
@@ -135,14 +135,14 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--full-data", action="store_true")
-    parser.add_argument("--full-networks", type=int, help="Of --full-data, which takes longest; else --networks.")
+    parser.add_argument("--full-networks", type=int, default=5, help="Of --full-data, which takes longest.")
     parser.add_argument("--files-only", action="store_true", help="No real images: to choose and test them takes long.")
     parser.add_argument("--pixels", nargs="+", default=[], metavar="RECIPE", help="Whose losses see plain pixels, too.")
     parser.add_argument("--pixels-set", action="append", default=[])
     parser.add_argument("--spc-per-kb", type=float, help="Samples of a class follow the target.")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--eval-set", action="append", default=[])
-    return parser.parse_args(words)
+    return parser.parse_args()
 
 
 def main() -> None:

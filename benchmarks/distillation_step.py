@@ -120,13 +120,14 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 def kernels(device: torch.device, run: Callable[[], object]) -> dict[str, float] | None:
-    """How many a GPU runs and how long they take; None on a CPU. What is left of an iteration, it waits for work."""
+    """How many a GPU runs in one more iteration, and how long they take; None on a CPU. Else it copies or waits."""
     if device.type != "cuda":
         return None
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         run()
         synchronise(device)
-    found = [event for event in profiler.events() or [] if event.device_type == DeviceType.CUDA]
+    on_device = [event for event in profiler.events() or [] if event.device_type == DeviceType.CUDA]
+    found = [event for event in on_device if not event.name.startswith(("Memcpy", "Memset"))]
     return {"number": len(found), "seconds": sum(event.time_range.elapsed_us() for event in found) / 1e6}
 
 

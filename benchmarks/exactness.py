@@ -120,7 +120,8 @@ def main() -> None:
     ours = {value for row in rows for value in row["ours"].values()}
     control = {value for row in rows for value in row["control"].values()}
     print(f"different results: ours {len(ours)}, float32 control {len(control)}, in {len(rows)} environments")
-    write_result("exactness", {"different_ours": len(ours), "different_control": len(control), "rows": rows})
+    name = "exactness_cuda" if "torch cuda" in rows[0]["ours"] else "exactness"
+    write_result(name, {"different_ours": len(ours), "different_control": len(control), "rows": rows})
 
 
 if __name__ == "__main__":

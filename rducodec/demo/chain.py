@@ -66,7 +66,7 @@ def _lossless(split: DataSplit, file: Path) -> float:
 
 
 def run_demo(folder: Path, *, seed: int = 0, reports: Reports | None = None) -> Outcome:
-    """Make a distilled file for each budget, `digits.rdd`, `samples.png` and `rate-utility.png`, and measure them."""
+    """Make distilled files for all budgets and two pictures in a folder, and measure the files."""
     reports = reports or Reports()
     split = load_data("digits")
     assert split.test is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,7 +25,15 @@ from rducodec.quantization.slices import FloatSlice
 from rducodec.synthesis import synthesize
 from rducodec.weights import best_code
 
-__all__ = ["DEFAULT_MAX_MSE", "FloatSlice", "float_samples", "latent_and_decoder_bits", "quantize", "squared_error"]
+__all__ = [
+    "DEFAULT_MAX_MSE",
+    "FloatSlice",
+    "float_samples",
+    "latent_and_decoder_bits",
+    "quantize",
+    "quantized_entropies",
+    "squared_error",
+]
 
 DEFAULT_MAX_MSE = 5e-6
 MARGIN = 0.98  # of the limit, where the rounding of activations took an error over it
@@ -32,6 +41,7 @@ MAX_TRIALS = 8
 LARGEST_SHARE = 0.9  # of the limit, that moves of latents may take where networks are quantised, too
 
 Network = tuple[QuantizedTensor, ...]
+Result = TypeVar("Result")
 
 
 def float_samples(part: FloatSlice, config: LatentConfig) -> np.ndarray:
@@ -72,20 +82,38 @@ def quantize(
     if not 0 <= max_mse < np.inf:
         raise RddInputError(f"max_mse: {max_mse}, a number of at least 0 expected")
 
-    def run(item: tuple[int, FloatSlice]) -> LatentSlice:
+    def run(index: int, part: FloatSlice) -> LatentSlice:
+        own = quantized_entropy(part, config) if entropy is None else tuple(entropy[index])
+        result = _quantized(part, own, config, max_mse, compensate)
+        if move_latents and max_mse > 0:
+            result = _with_moves(part, result, config, max_mse, compensate)
+        progress(1)
+        return result
+
+    return _of_slices(run, parts, threads)
+
+
+def quantized_entropies(
+    parts: Sequence[FloatSlice], config: LatentConfig, *, threads: int | None = None
+) -> list[Network]:
+    """The entropy networks of slices alone, as `quantize` makes them; soon done. Raises RddInputError."""
+    return _of_slices(lambda _, part: quantized_entropy(part, config), parts, threads)
+
+
+def _of_slices(
+    function: Callable[[int, FloatSlice], Result], parts: Sequence[FloatSlice], threads: int | None
+) -> list[Result]:
+    """`function` of the place and the slice, for each; errors name the slice."""
+
+    def run(item: tuple[int, FloatSlice]) -> Result:
         index, part = item
         if not all(np.isfinite(tensor).all() for tensor in part.networks()):
             raise RddInputError(f"slice {index}: a network parameter is not finite")
         try:
             with np.errstate(all="ignore"):  # trials of steps that are too coarse may leave every range
-                own = quantized_entropy(part, config) if entropy is None else tuple(entropy[index])
-                result = _quantized(part, own, config, max_mse, compensate)
-                if move_latents and max_mse > 0:
-                    result = _with_moves(part, result, config, max_mse, compensate)
+                return function(index, part)
         except RddInputError as error:
             raise RddInputError(f"slice {index}: {error}") from error
-        progress(1)
-        return result
 
     return map_threads(run, list(enumerate(parts)), threads)
 

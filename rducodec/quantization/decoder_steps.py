@@ -25,9 +25,13 @@ class PlainSearch:
     def __init__(self, part: FloatSlice, config: LatentConfig) -> None:
         self._part, self._config = part, config
         self._networks = (part.upsampling, *part.synthesis)
-        self._checked = part.some_latents(max(1, CHECKED_PIXELS // (config.height * config.width)))
-        self._reference = render(self._checked, self._networks, config)
+        self._check(max(1, CHECKED_PIXELS // (config.height * config.width)))
         self._bits = np.stack([bits_of_steps(tensor) for tensor in self._networks])  # (tensors, steps)
+
+    def _check(self, num_samples: int) -> None:
+        """Measure on so many samples from now on."""
+        self._checked = self._part.some_latents(num_samples)
+        self._reference = render(self._checked, self._networks, self._config)
 
     def decoder(self, max_mse: float) -> tuple[QuantizedTensor, ...]:
         """Upsampling kernel and synthesis as integers: few bits, and a mean squared error of at most `max_mse`.
@@ -74,6 +78,8 @@ class PlainSearch:
         The errors of single tensors add up nearly; their sum is corrected by what is measured on more samples.
         """
         best = np.full(len(self._networks), MAX_FRAC_BITS)
+        if self._added_error(best) > max_mse:
+            self._check(self._part.num_samples)  # some may be worse than all
         if (finest := self._added_error(best)) > max_mse:
             raise RddInputError(
                 f"the finest network steps add a mean squared error of {finest:.3g}, the limit is {max_mse:.3g}"

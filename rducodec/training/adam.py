@@ -48,13 +48,11 @@ class Adam:
         """Move the tensors for which there is a gradient, in place, each at its own rate."""
         self.steps += 1
         correction1, correction2 = 1 - BETA1**self.steps, 1 - self.beta2**self.steps
-        count = min(len(grads), len(tensors))
-        moved, found, first, second = (
-            list(tensors[:count]),
-            list(grads[:count]),
-            self.first[:count],
-            self.second[:count],
-        )
+        count = len(grads)
+        if count == 0:
+            return
+        moved, found = list(tensors[:count]), list(grads)
+        first, second = self.first[:count], self.second[:count]
         torch._foreach_lerp_(first, found, 1 - BETA1)
         torch._foreach_mul_(second, self.beta2)
         torch._foreach_addcmul_(second, found, found, value=1 - self.beta2)

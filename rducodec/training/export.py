@@ -14,9 +14,7 @@ from torch import Tensor
 from rducodec.entropy.known import KnownLatents
 from rducodec.errors import RddInputError
 from rducodec.model import LatentConfig, LatentSlice
-from rducodec.parallel import map_threads
-from rducodec.quantization import FloatSlice, quantize
-from rducodec.quantization.entropy_steps import quantized_entropy
+from rducodec.quantization import FloatSlice, quantize, quantized_entropies
 from rducodec.quantization.rounding import rounded
 from rducodec.training.objective import Objective
 from rducodec.training.parameters import SliceParameters, split_scales
@@ -52,8 +50,9 @@ def tensor_bits(tensors: Sequence[Tensor], frac_bits: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def _members(sizes: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The tensor that each of all parameters belongs to, (parameters,), and the same as 0 and 1, with tensors."""
-    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(device)
-    return owner, F.one_hot(owner, len(sizes)).to(dtype)
+    with torch.inference_mode(False):
+        owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(device)
+        return owner, F.one_hot(owner, len(sizes)).to(dtype)
 
 
 def _laplace_bits(magnitude: Tensor, scale: Tensor) -> Tensor:
@@ -131,10 +130,12 @@ def coded_bits(slices: Sequence[LatentSlice], config: LatentConfig) -> tuple[flo
 def coded_latent_bits(parameters: SliceParameters, config: LatentConfig, num_samples: list[int]) -> float:
     """The same of the latents alone, under entropy networks that are quantised for them; soon done."""
 
-    def count(part: FloatSlice) -> float:
-        return KnownLatents.of(part.latents, config).information(quantized_entropy(part, config)) + CODER_BITS
-
-    return sum(map_threads(count, float_slices(parameters, config, num_samples), None))
+    slices = float_slices(parameters, config, num_samples)
+    networks = quantized_entropies(slices, config)
+    return sum(
+        KnownLatents.of(part.latents, config).information(network) + CODER_BITS
+        for part, network in zip(slices, networks, strict=True)
+    )
 
 
 def export(

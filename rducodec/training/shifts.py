@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Offsets = tuple[tuple[int, int], ...]  # (dy, dx) of the top left corner of each shifted window
+Offsets = tuple[tuple[int, int], ...]  # distinct (dy, dx) of the top left corner of each shifted window
 
 
 class _ReplicatePad(torch.autograd.Function):
@@ -47,8 +47,9 @@ def replicate_pad(x: Tensor, size: int) -> Tensor:
 @lru_cache(maxsize=64)
 def _places(offsets: Offsets, device: torch.device) -> tuple[Tensor, Tensor]:
     """Rows and columns of the offsets, on a device."""
-    rows, columns = torch.tensor(offsets, device=device).T
-    return rows, columns
+    with torch.inference_mode(False):  # whoever asks first: later ones may need gradients
+        rows, columns = torch.tensor(offsets, device=device).T
+        return rows, columns
 
 
 def copy_shifts(rows: Tensor, padded: Tensor, offsets: Offsets) -> None:

@@ -39,7 +39,8 @@ def _tap_table() -> tuple[tuple[int, ...], ...]:
 @lru_cache(maxsize=8)
 def _taps(device: torch.device) -> Tensor:
     """(phases, window positions), on a device: a copy in every step would make an accelerator wait."""
-    return torch.tensor(_tap_table(), device=device)
+    with torch.inference_mode(False):
+        return torch.tensor(_tap_table(), device=device)
 
 
 def bicubic_kernel() -> np.ndarray:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 import rducodec
 from rducodec import LatentConfig, LatentSlice
 from rducodec.entropy.known import KnownLatents
-from rducodec.quantization import FloatSlice, float_samples, quantize, squared_error
+from rducodec.errors import RddInputError
+from rducodec.quantization import FloatSlice, decoder_steps, float_samples, quantize, squared_error
+from rducodec.quantization.allocation import MAX_FRAC_BITS
 from rducodec.quantization.entropy_steps import quantized_entropy
 from rducodec.quantization.render import Renderer
 from rducodec.quantization.rounding import rounded
@@ -43,6 +45,26 @@ def test_float_samples_are_the_decoded_ones_but_for_rounding(config, num_samples
     unit = 2.0**-config.sample_frac_bits
     decoded = synthesize(part, config) * unit
     assert np.allclose(float_samples(as_floats(part), config), decoded, rtol=1e-4, atol=2e-3 + unit)
+
+
+def test_samples_that_are_worse_than_all_do_not_refuse_a_limit(monkeypatch):
+    config = tiny_config(height=8, width=8)
+    part = noisy(config, num_samples=40)
+    latents = tuple(grid.copy() for grid in part.latents)
+    for grid in latents:
+        grid[0] *= 40  # the one that is checked
+    part = FloatSlice(latents, part.entropy, part.upsampling, part.synthesis)
+    monkeypatch.setattr(decoder_steps, "CHECKED_PIXELS", 64)
+    finest = np.full(len(part.synthesis) + 1, MAX_FRAC_BITS)
+    search = decoder_steps.PlainSearch(part, config)
+    of_one = search._added_error(finest)
+    search._check(40)
+    of_all = search._added_error(finest)
+    assert of_all < of_one / 4
+    decoder = decoder_steps.PlainSearch(part, config).decoder(of_all * 2)
+    assert [tensor.frac_bits for tensor in decoder]
+    with pytest.raises(RddInputError, match="finest network steps"):
+        decoder_steps.PlainSearch(part, config).decoder(of_all / 2)
 
 
 def test_rendering_goes_on_from_any_layer():

@@ -28,7 +28,7 @@ from rducodec.writer import pack_latent, pack_raw
 STEP = 4.0  # between thresholds beyond those asked for: a bit of precision
 MAX_STEPS = 4  # beyond them, or between them where bytes are left
 SPARE_SHARE = 0.005  # of the budget, that may be left over
-MAX_FILES = 4  # written on the way to a size that uses the budget
+MAX_FILES = 4  # written on the way to a size that uses the budget; more, where none is within it
 WORD_BITS = 32  # of the range coder: so much less may be written, or nothing
 BITS = " bits"  # end of the names in `PIXEL_NUMBERS` that say how many levels there are
 

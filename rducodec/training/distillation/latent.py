@@ -21,7 +21,7 @@ from rducodec.training.randomness import generator_for
 from rducodec.training.rounding import LATENT_GAIN, noisy_soft_round, straight_through_round
 from rducodec.training.schedule import NOISE_DEVIATIONS, TEMPERATURES, rate_shares
 
-AVERAGED_SHARE = 0.05  # of all steps: so many of the latest ones make the mean
+AVERAGED_SHARE = 0.05  # of all steps: after so many, a step counts 1 / e of the latest in the mean
 
 
 def _parameters_of(slices: Sequence[LatentSlice], config: LatentConfig) -> SliceParameters:
@@ -120,14 +120,14 @@ class LatentRepresentation:
             self.parameters, rounding=self._rounding(step), lmbda=1.0, train_networks=True, distortion=utility
         )
         bits = self.objective.evaluate(self.parameters, distortion=False).bits
-        return RateEstimate(float(bits.sum()) * self._latent_share, self.network_bits()), grads
+        return RateEstimate(max(0.0, float(bits.sum()) + self._more_latents), self.network_bits()), grads
 
     def network_bits(self) -> float:
         """Estimate for all slices."""
-        return float(self._plain_network_bits() * self._network_share)
+        return max(0.0, float(self._plain_network_bits()) + self._more_networks)
 
     def count(self, *, networks: bool) -> None:
-        """Correct the estimates by what a file of the mean parameters of the latest steps takes.
+        """Correct the estimates by what a file of the mean parameters takes, in which the latest steps count most.
 
         The mean, because latents and entropy networks that follow a noisy gradient cost bits that they lose as the
         learning rate falls. What is counted is by the tables of readers. With `networks`, the steps of these are
@@ -138,11 +138,10 @@ class LatentRepresentation:
             quantized, self.frac_bits = quantize_networks(self.with_targets(average), average, max_mse=self.max_mse)
             slices = export(quantized, self.frac_bits, config=self.config, num_samples=samples)
             of_networks, of_latents = coded_bits(slices, self.config)
-            self._network_share = torch.tensor(of_networks) / self._plain_network_bits()
+            self._more_networks = of_networks - float(self._plain_network_bits())
         else:
             of_latents = coded_latent_bits(average, self.config, samples)
-        present = self.objective.evaluate(self.parameters, distortion=False).bits
-        self._latent_share = of_latents / float(present.sum())
+        self._more_latents = of_latents - float(self.objective.evaluate(self.parameters, distortion=False).bits.sum())
 
     def move(self, step: Step, grads: list[Tensor]) -> None:
         """Adam, networks at their shares of the rate."""
@@ -156,8 +155,9 @@ class LatentRepresentation:
         """Parameters, their moments and means, and what corrects the estimates."""
         named = {"parameter": self.parameters.tensors(), "average": self._average}
         tensors = {f"{name}.{i}": t for name, tensors in named.items() for i, t in enumerate(tensors)}
-        tensors |= {"frac_bits": self.frac_bits, "network_share": self._network_share}
-        return tensors | self.adam.state() | {"latent_share": torch.tensor(self._latent_share, dtype=torch.float64)}
+        numbers = {"more_latents": self._more_latents, "more_networks": self._more_networks}
+        tensors |= {name: torch.tensor(number, dtype=torch.float64) for name, number in numbers.items()}
+        return tensors | self.adam.state() | {"frac_bits": self.frac_bits}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Inverse of `state`."""
@@ -168,5 +168,4 @@ class LatentRepresentation:
         self.parameters = self.parameters.with_tensors(tensors)
         self.adam = Adam.of_state(state, device=self.device)
         self.frac_bits = state["frac_bits"].to(self.device)
-        self._network_share = state["network_share"].cpu()
-        self._latent_share = float(state["latent_share"])
+        self._more_latents, self._more_networks = float(state["more_latents"]), float(state["more_networks"])

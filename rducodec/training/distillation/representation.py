@@ -21,7 +21,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RateEstimate:
-    """Bits that a file would take."""
+    """Bits that a file would take; of plain pixels, one of float32."""
 
     latents: float  # of all samples
     networks: float

@@ -22,8 +22,7 @@ from rducodec.training.group import ALONE, Group
 from rducodec.training.utility.check import check_gradient
 from rducodec.training.utility.protocol import Utility, UtilityGradient
 
-COUNTS = 20  # parts of an optimisation: between them, the size of a file is counted
-NETWORK_COUNTS = 2  # between these parts with networks whose quantisation is searched, which takes long
+COUNTS = 20  # parts of an optimisation: between them the size of a file is counted, halfway that of networks, too
 MIN_COUNT_INTERVAL = 10  # iterations: a count takes as long as some of them
 DEFAULT_LMBDA = (1.0, 1.0)  # where nothing weighs bits: plain pixels
 
@@ -137,8 +136,8 @@ class JointTrainer:
     def _count(self) -> None:
         interval = max(MIN_COUNT_INTERVAL, self.settings.iterations // COUNTS)
         if self.iteration % interval == 0 and self.iteration < self.settings.iterations:
-            networks = self.iteration // interval % (COUNTS // NETWORK_COUNTS) == 0
-            self.representation.count(networks=networks)
+            middle = interval * max(1, self.settings.iterations // interval // 2)
+            self.representation.count(networks=self.iteration == middle)
 
     def save(self) -> None:
         """Write the state, if there is a path to write it to; the first process alone does."""

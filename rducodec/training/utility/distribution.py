@@ -26,7 +26,9 @@ from rducodec.training.utility.matching import (
 )
 from rducodec.training.utility.protocol import UtilityContext, UtilityGradient
 
-GRAPH_PIXELS = 2**20  # of the classes that an accelerator takes together: some 3 GB of a ConvNet's activations
+# Of the classes that an accelerator takes together:
+GRAPH_PIXELS = 2**20  # of samples, some 3 GB of a ConvNet's activations
+REAL_PIXELS = 2**22  # of real images: 100 MB, and as much again in a batch
 
 
 class DistributionMatching:
@@ -58,7 +60,7 @@ class DistributionMatching:
         classes = class_slices(labels, context)
         chosen = self._chosen(classes, iteration)
         loss, grad = samples.new_zeros(1), torch.zeros_like(samples)
-        for block in blocks(chosen, group.size * _classes_at_once(samples, chosen)):
+        for block in blocks(chosen, group.size * self._classes_at_once(samples, chosen)):
             draws = [self._draw(label, iteration) for label, _ in block]
             targets = group.mean(self._real_means(network, block, draws, iteration, samples.dtype))
             own = slice(group.rank, None, group.size)
@@ -71,6 +73,15 @@ class DistributionMatching:
         loss, grad = group.means([loss, grad])
         weight = group.size * len(classes) / max(1, len(chosen))  # each class is with one process; chosen stand for all
         return UtilityGradient(float(loss) * weight, grad * weight)
+
+    def _classes_at_once(self, samples: Tensor, chosen: Block) -> int:
+        """Of each process: one on a CPU; an accelerator would wait for the launches of each."""
+        if samples.device.type == "cpu":
+            return 1
+        most = max((rows.stop - rows.start for _, rows in chosen), default=1)
+        pixels = samples.shape[2] * samples.shape[3]
+        with_graph, real = GRAPH_PIXELS // (most * pixels), REAL_PIXELS // (self.real_batch * pixels)
+        return max(1, min(with_graph, real // self.context.group.size))
 
     def _chosen(self, classes: Block, iteration: int) -> Block:
         """The classes of an iteration."""
@@ -125,14 +136,6 @@ class DistributionMatching:
     def recipe(self) -> dict[str, float]:
         """No advice to who trains on the samples."""
         return {}
-
-
-def _classes_at_once(samples: Tensor, chosen: Block) -> int:
-    """Whose graph is in memory together: one on a CPU; an accelerator would wait for the launches of each."""
-    if samples.device.type == "cpu":
-        return 1
-    most = max((rows.stop - rows.start for _, rows in chosen), default=1)
-    return max(1, GRAPH_PIXELS // (most * samples.shape[2] * samples.shape[3]))
 
 
 def _means(features: Tensor, parts: Sequence[Tensor]) -> Tensor:

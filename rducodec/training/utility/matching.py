@@ -53,7 +53,7 @@ def class_slices(labels: Tensor, context: UtilityContext) -> Block:
 
 
 def blocks(classes: Block, size: int) -> Iterator[Block]:
-    """`size` classes at a time: each process takes the samples of one of them."""
+    """`size` classes at a time: the processes share the samples of these out by class."""
     for start in range(0, len(classes), size):
         yield classes[start : start + size]
 

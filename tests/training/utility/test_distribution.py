@@ -12,7 +12,7 @@ from rducodec.errors import RddInputError, RddVersionError
 from rducodec.training import classifiers
 from rducodec.training.data.real import RealImages
 from rducodec.training.group import Group
-from rducodec.training.utility import distribution, matching
+from rducodec.training.utility import matching
 from rducodec.training.utility.distribution import DistributionMatching
 from rducodec.training.utility.protocol import UtilityGradient
 from tests.training.utility import tiny
@@ -79,7 +79,7 @@ def test_classes_may_go_through_the_network_together(together: int, monkeypatch:
     alone = DistributionMatching(tiny.context(), real_batch=4)
     samples = tiny.samples_of()
     expected = [alone.gradient(samples, LABELS, iteration=iteration) for iteration in range(4)]
-    monkeypatch.setattr(distribution, "_classes_at_once", lambda *_: together)
+    monkeypatch.setattr(DistributionMatching, "_classes_at_once", lambda *_: together)
     for iteration, each in enumerate(expected):
         found = DistributionMatching(tiny.context(), real_batch=4).gradient(samples, LABELS, iteration=iteration)
         tiny.assert_close(found, each, rtol=1e-6)  # features of real images are float32
@@ -91,6 +91,26 @@ def test_classes_may_go_through_the_network_together(together: int, monkeypatch:
     )
     for each in results:
         tiny.assert_close(each, expected[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "real_batch", "processes", "expected"),
+    [
+        ((640, 3, 32, 32), 256, 1, 16),  # all ten classes of CIFAR-10
+        ((640, 3, 32, 32), 256, 4, 4),
+        ((640, 3, 128, 128), 8, 1, 1),  # a graph of 64 large samples
+        ((10, 3, 128, 128), 256, 1, 1),  # large batches of few samples
+    ],
+)
+def test_classes_together_are_bounded(
+    shape: tuple[int, int, int, int], real_batch: int, processes: int, expected: int
+) -> None:
+    samples = torch.empty(shape, device="meta")
+    size = shape[0] // 10
+    chosen = [(label, slice(label * size, (label + 1) * size)) for label in range(10)]
+    utility = DistributionMatching(tiny.context(group=Group(0, processes)), real_batch=real_batch)
+    assert utility._classes_at_once(samples, chosen) == expected
+    assert utility._classes_at_once(torch.empty(1, 3, 8, 8), chosen) == 1
 
 
 def test_an_iteration_follows_from_seed_and_number() -> None:

@@ -74,16 +74,6 @@ def evaluate(
     return result
 
 
-def all_real_images(configuration: Configuration, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The row of classifiers that see everything, if it is asked for."""
-    if not arguments.full_data:
-        return []
-    rows: list[dict[str, Any]] = evaluate(
-        [], configuration, arguments, "--full-data", networks=arguments.full_networks
-    )["rows"]
-    return rows
-
-
 def pixel_runs(recipe: str, target: float, arguments: argparse.Namespace, data: Sequence[str]) -> list[Path]:
     """Files of plain pixels that take at most the target, but for what surrounds the pixels."""
     files = []
@@ -169,12 +159,14 @@ def main() -> None:
         files += [file for recipe in arguments.pixels for file in pixel_runs(recipe, target, arguments, data)]
         baselines = [] if arguments.files_only else ["--baselines"]
         networks = arguments.networks
-        document = evaluate(files[:1], first, arguments, *baselines, networks=networks)  # in the bytes of the first
+        # The rivals are in the bytes of the first distilled file.
+        document = evaluate(files[:1], first, arguments, *baselines, networks=networks)
         rows, stores = document.pop("rows"), document.pop("real_image_stores", [])
         done = {run_and_file(row["name"]) for row in rows}  # the overfitted file beside it is a rival, too
         if others := [file for file in files if run_and_file(file) not in done]:
             rows += evaluate(others, first, arguments, networks=networks)["rows"]
-        rows += all_real_images(first, arguments)
+        if arguments.full_data:
+            rows += evaluate([], first, arguments, "--full-data", networks=arguments.full_networks)["rows"]
         for row in rows:
             if row["kind"] == "file":
                 row["name"] = run_and_file(row["name"])

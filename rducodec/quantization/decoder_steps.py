@@ -78,9 +78,11 @@ class PlainSearch:
         The errors of single tensors add up nearly; their sum is corrected by what is measured on more samples.
         """
         best = np.full(len(self._networks), MAX_FRAC_BITS)
-        if self._added_error(best) > max_mse:
+        finest = self._added_error(best)
+        if finest > max_mse:
             self._check(self._part.num_samples)  # some may be worse than all
-        if (finest := self._added_error(best)) > max_mse:
+            finest = self._added_error(best)
+        if finest > max_mse:
             raise RddInputError(
                 f"the finest network steps add a mean squared error of {finest:.3g}, the limit is {max_mse:.3g}"
             )

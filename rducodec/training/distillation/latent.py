@@ -62,7 +62,7 @@ class LatentRepresentation:
         parameters = _parameters_of(slices, config)
         self.parameters = parameters.with_tensors([t.to(device) for t in parameters.tensors()])
         self.adam = Adam.for_tensors(self.parameters.tensors())
-        self._average = [t.clone() for t in self.parameters.tensors()]  # of the latest steps
+        self._average = [t.clone() for t in self.parameters.tensors()]  # see `count`
         weight = torch.zeros(len(slices), max(self.num_samples))
         for row, count in zip(weight, self.num_samples, strict=True):
             row[:count] = 1
@@ -82,8 +82,8 @@ class LatentRepresentation:
         values = self.objective.render(parameters or self.parameters)
         return replace(self.objective, samples=Samples(values, self.objective.samples.weight))
 
-    def _plain_network_bits(self) -> Tensor:
-        return network_bits(self.parameters, self.frac_bits).sum().cpu()
+    def _plain_network_bits(self) -> float:
+        return float(network_bits(self.parameters, self.frac_bits).sum())
 
     def _rounding(self, step: Step) -> Rounding:
         if self.rounding == ROUNDINGS[1]:
@@ -124,7 +124,7 @@ class LatentRepresentation:
 
     def network_bits(self) -> float:
         """Estimate for all slices."""
-        return max(0.0, float(self._plain_network_bits()) + self._more_networks)
+        return max(0.0, self._plain_network_bits() + self._more_networks)
 
     def count(self, *, networks: bool) -> None:
         """Correct the estimates by what a file of the mean parameters takes, in which the latest steps count most.
@@ -138,7 +138,7 @@ class LatentRepresentation:
             quantized, self.frac_bits = quantize_networks(self.with_targets(average), average, max_mse=self.max_mse)
             slices = export(quantized, self.frac_bits, config=self.config, num_samples=samples)
             of_networks, of_latents = coded_bits(slices, self.config)
-            self._more_networks = of_networks - float(self._plain_network_bits())
+            self._more_networks = of_networks - self._plain_network_bits()
         else:
             of_latents = coded_latent_bits(average, self.config, samples)
         self._more_latents = of_latents - float(self.objective.evaluate(self.parameters, distortion=False).bits.sum())

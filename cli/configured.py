@@ -26,7 +26,7 @@ NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  #
 
 _OPTIONS = (
     click.option("--root", metavar="PATH", type=click.Path(), help="Where your copy of the data is."),
-    click.option("--cache", metavar="PATH", type=click.Path(), help="Folder for decoded images."),
+    click.option("--cache", metavar="PATH", type=click.Path(), help="Keeps image folders decoded."),
     click.option(
         "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Another value, e.g. samples.spc=8; repeatable."
     ),

@@ -15,7 +15,7 @@ from rducodec import Limits, RddError, RddInputError
 from rducodec.files import check_target, write_file
 from rducodec_cli import options
 from rducodec_cli.bpc import BYTES_PER_KB
-from rducodec_cli.configured import needs_training
+from rducodec_cli.configured import needs_training, training_device
 from rducodec_cli.encode import Item
 from rducodec_cli.progress import progress
 from rducodec_cli.terminal import INDENT, amount, print_json, print_table, shown
@@ -257,7 +257,7 @@ def _print(rows: list[Row], evaluator: Evaluator, capacities: Capacities) -> Non
 )
 @click.option("--root", metavar="PATH", type=click.Path(), help="Where your copy of it is.")
 @click.option("--size", type=click.IntRange(min=1), metavar="N", help="Side of the images of a folder.")
-@click.option("--cache", metavar="PATH", type=click.Path(), help="Folder for decoded images.")
+@click.option("--cache", metavar="PATH", type=click.Path(), help="Keeps image folders decoded.")
 @click.option(
     "--classes",
     type=options.Parsed("A,B,...", _numbers),
@@ -304,14 +304,11 @@ def evaluation(files: tuple[str, ...], as_json: bool, limits: Limits, **settings
     if out is not None:
         check_target(out, inputs=files)
     with needs_training("rdd eval"):
-        import torch
-
         from rducodec.training.evaluation.classify import check_trainable
         from rducodec.training.evaluation.result import data_fields, document_bytes, result_document
 
         protocols = _protocols(settings)
-    options.torch_mover(settings["device"])  # refused before any data is read
-    device = torch.device(settings["device"])
+        device = training_device(settings["device"])
     evaluator = _evaluator(settings, device)
     for protocol in protocols:
         check_trainable(protocol, evaluator.data.train.shape, evaluator.data.train.num_classes)

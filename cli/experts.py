@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rducodec.files import GB, check_room
 from rducodec_cli import configured, options
 from rducodec_cli.progress import resumable_progress
 from rducodec_cli.terminal import INDENT, amount, print_json, shown
@@ -67,7 +68,6 @@ def _train(
     configuration: Configuration, folder: Path, device: torch.device, group: Group, settings: dict[str, Any]
 ) -> None:
     from rducodec.training.data import RealImages, check_split, fit_space
-    from rducodec.training.distillation.folder import GB, check_room
     from rducodec.training.experts import train_experts
 
     expert_settings = _settings(configuration)

@@ -165,7 +165,8 @@ def torch_mover(device: str) -> Callable[[Any], Any]:
         from rducodec.torch import on_device  # only where it is asked for
 
         mover = on_device(device)
-        mover(np.zeros(1))
+        if mover(np.zeros(1)).is_meta:
+            raise RuntimeError("holds no numbers")
     except ImportError as error:
         raise click.BadParameter(f"device {device!r} needs torch: {error}", param_hint="--device") from error
     except (RuntimeError, AssertionError) as error:

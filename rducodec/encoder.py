@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -52,6 +53,10 @@ class Plan:
     def trained_classes(self) -> list[int]:
         """Of each set of networks; one for all classes where they share theirs."""
         return self.classes if self.networks == NETWORKS[0] else [0]
+
+    def num_parameters(self) -> int:
+        """Of all networks that are trained."""
+        return sum(math.prod(shape) for shape in self.config.tensor_shapes()) * len(self.trained_classes())
 
     def trained_slices(self, slices: Sequence[LatentSlice]) -> list[LatentSlice]:
         """Slices of a file of this plan as they are trained: one for each set of networks."""

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from rducodec.errors import RddIOError
+from rducodec.errors import RddInputError, RddIOError
 
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".rdd-", ".tmp"
 NAME_BYTES = 8  # of randomness in a temporary name
+GB = 10**9
 WRITE_BITS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _KINDS = (
     (stat.S_ISLNK, errno.ELOOP, "is a symbolic link; name the file that it points to"),
@@ -180,3 +181,33 @@ def replacing_folder(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> 
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync_folder(path.absolute().parent)
+
+
+def check_room(
+    folder: Path,
+    *,
+    num_bytes: int,
+    num_bytes_there: int = 0,
+    what: str = "checkpoints",
+    advice: str = "free some, or choose another folder",
+) -> None:
+    """Raises RddInputError where the disk has less room than files in a folder take, before hours are spent.
+
+    `what` needs `num_bytes`, of which `num_bytes_there` are in the folder already. The folder need not exist.
+    """
+    parent = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    with translated_errors(parent):
+        free = shutil.disk_usage(parent).free
+    missing = num_bytes - num_bytes_there
+    if free < missing:
+        more = " more" if num_bytes_there else ""
+        raise RddInputError(f"{folder}: {_size(free)} free, {what} need about {_size(missing)}{more}; {advice}")
+
+
+def _size(num_bytes: int) -> str:
+    """Bytes for a person.
+
+    >>> _size(1000), _size(12_340_000_000)
+    ('1000 bytes', '12.3 GB')
+    """
+    return f"{num_bytes / GB:.1f} GB" if num_bytes >= GB else f"{num_bytes} bytes"

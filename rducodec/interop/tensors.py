@@ -85,17 +85,18 @@ def _source(samples: Any, labels: Any, space_json: str | None, options: dict[str
 
 
 @contextmanager
-def open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+def open_npz(path: Path, *, advice: str = "") -> Iterator[Mapping[str, np.ndarray]]:
     """The arrays of a numpy archive, each read when it is asked for; pickled objects are refused.
 
-    Raises RddIOError, and RddInputError, naming the file, for what is damaged or no archive.
+    Raises RddIOError, and RddInputError, naming the file, for what is damaged or no archive; `advice` follows there.
     """
     with translated_errors(path):
         data = path.read_bytes()
     with naming(path):
         try:
             if not (zipfile.is_zipfile(io.BytesIO(data)) or data.startswith(_NPY_MAGIC)):
-                raise RddInputError("not an .npz file, or damaged")  # numpy would advise to unpickle it
+                # numpy would advise to unpickle it
+                raise RddInputError("; ".join(filter(None, ("not an .npz file, or damaged", advice))))
             archive = np.load(io.BytesIO(data), allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise RddInputError("a single array, not an archive of samples and labels")

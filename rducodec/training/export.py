@@ -25,6 +25,8 @@ from rducodec.weights import best_codes, information_bits, sorted_bits
 
 INT16_MAX = 32767
 CODER_BITS = 48  # that the end of a payload takes over its information, at most
+THRESHOLD_STEP = 4.0  # between errors of the networks that are tried in turn: a bit of precision
+MAX_COARSER = 4  # beyond those asked for
 
 
 def network_bits(parameters: SliceParameters, frac_bits: Tensor) -> Tensor:
@@ -113,6 +115,11 @@ def float_slices(parameters: SliceParameters, config: LatentConfig, num_samples:
         own = tuple(tensor[s] for tensor in networks)
         slices.append(FloatSlice(grids, own[:num_entropy], own[num_entropy], own[num_entropy + 1 :]))
     return slices
+
+
+def coarser(threshold: float) -> list[float]:
+    """Larger errors by which networks may be quantised where they are too large otherwise, in turn."""
+    return [threshold * THRESHOLD_STEP**count for count in range(1, MAX_COARSER + 1)]
 
 
 def coded_bits(slices: Sequence[LatentSlice], config: LatentConfig) -> tuple[float, float]:

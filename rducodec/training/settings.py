@@ -18,12 +18,14 @@ class OverfitSettings:
     `target_bits_per_class` it is only where the search for the right weight starts, in up to five trials of 60 steps
     (of 0.3 of all steps, where that is less) before the training; the size ends at the target or a little below it, and
     far below only if more bits do not help. `max_mse` is the mean squared error that the quantisation of a slice's
-    synthesis may add. `device` is a torch device string.
+    synthesis may add; with `may_coarsen`, more of it where no other way leads to the target. `device` is a torch device
+    string.
     """
 
     steps: int = 1500
     lmbda: float = 1e-3
     max_mse: float = 5e-6
+    may_coarsen: bool = False
     target_bits_per_class: float | None = None
     seed: int = 0
     device: str = "cpu"

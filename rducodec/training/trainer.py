@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from rducodec.training.control import RateControl
 from rducodec.training.execution import Execution
 from rducodec.training.export import (
     choose_steps,
+    coarser,
     coded_bits,
     export,
     float_slices,
@@ -248,18 +250,14 @@ class _Trainer:
     def _trim(self) -> None:
         """Bring the size within the target, if there is one, by the count of what will be written."""
         state = self.state
-        target = state.control.target_bits
-        if target is None:
+        if state.control.target_bits is None:
             return
-        trimmed = trimmed_to(
-            self.objective,
-            state.parameters,
-            state.frac_bits,
-            num_samples=self.num_samples,
-            target_bits=target,
-            lmbda=state.control.lmbda,
-            generator=self._generator(),
-        )
+        trimmed = self._trimmed()
+        for max_mse in coarser(self.settings.max_mse) if self.settings.may_coarsen else ():
+            if trimmed is not None:
+                break
+            state.parameters, state.frac_bits = quantize_networks(self.objective, state.parameters, max_mse=max_mse)
+            trimmed = self._trimmed()
         if trimmed is None:
             networks, latents = (bits / self.num_classes for bits in coded_bits(self._exported(), self.config))
             raise RddInputError(
@@ -269,6 +267,19 @@ class _Trainer:
             )
         state.parameters = trimmed
         self._report(self.stages[-1])
+
+    def _trimmed(self) -> SliceParameters | None:
+        """Within the target, or None where latents cannot become small enough beside these networks."""
+        control = self.state.control
+        return trimmed_to(
+            self.objective,
+            self.state.parameters,
+            self.state.frac_bits,
+            num_samples=self.num_samples,
+            target_bits=control.target_bits or math.inf,
+            lmbda=control.lmbda,
+            generator=self._generator(),
+        )
 
     def _exported(self) -> list[LatentSlice]:
         return export(self.state.parameters, self.state.frac_bits, config=self.config, num_samples=self.num_samples)

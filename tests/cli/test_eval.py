@@ -240,6 +240,7 @@ def test_what_has_no_effect_or_is_unknown_is_refused(tmp_path):
     assert "no value 'depth'" in refused(7, "eval", path, *SHORT, "--set", "depth=3")
     assert "data 'nist'" in refused(7, "eval", path, "--data", "nist")
     assert "--device" in refused(2, "eval", path, *SHORT, "--device", "abacus")
+    assert "holds no numbers" in refused(2, "eval", path, *SHORT, "--device", "meta")
 
 
 def test_what_does_not_fit_the_data_names_the_file(tmp_path):

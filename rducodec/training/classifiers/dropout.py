@@ -39,7 +39,7 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        if not 0 <= rate < 1:
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
             raise RddInputError(f"network option dropout: {rate!r}, expected at least 0 and less than 1")
         self.rate = rate
         self.draws = Draws()

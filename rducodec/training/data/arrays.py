@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,8 +43,9 @@ def read_arrays(path: Path) -> DataSplit:
     Images are (N, C, H, W), (N, H, W, C) with 1 or 3 channels, or (N, H, W); labels (N,) or (N, 1). An array
     `class_names` of text is optional. Raises RddInputError for anything else and as `check_split`, and RddIOError.
     """
-    _check_archive(path)
-    with open_npz(path) as archive:
+    _check_file(path)
+    given = ", ".join(f"{key}=..." for key in (*TRAIN_KEYS, *TEST_KEYS))
+    with open_npz(path, advice=f"numpy.savez(PATH, {given}) writes one") as archive:
         train_keys, test_keys = _array_keys(archive)
         pairs = [(x, y) for x, y in (train_keys, test_keys) if x in archive and y in archive]
         arrays = [(_array(archive, x), _array(archive, y)) for x, y in pairs]
@@ -54,17 +54,11 @@ def read_arrays(path: Path) -> DataSplit:
         return from_arrays(*arrays, class_names=names, name=path.stem)
 
 
-def _check_archive(path: Path) -> None:
-    """Say what is wrong with a path in our own words: numpy advises to unpickle what it does not know."""
+def _check_file(path: Path) -> None:
     with translated_errors(path):
         if not path.is_file():
             what, number = ("is no file", errno.EISDIR) if path.exists() else ("no such file", errno.ENOENT)
             raise RddIOError(number, f"{path}: {what}; --root PATH (root= in Python) is the .npz file itself")
-        with path.open("rb") as stream:
-            is_archive = zipfile.is_zipfile(stream)
-    if not is_archive:
-        arrays = ", ".join(f"{key}=..." for key in (*TRAIN_KEYS, *TEST_KEYS))
-        raise RddInputError(f"{path}: not an .npz file, or damaged; numpy.savez(PATH, {arrays}) writes one")
 
 
 def _array(archive: Mapping[str, np.ndarray], key: str) -> np.ndarray:

@@ -57,7 +57,7 @@ class DataSettings:
     name: str  # for rducodec.training.data.load_data
     size: int | None = None  # side of the images; None leaves them as they are
     classes: tuple[int, ...] = ()  # only these, in this order; none for all
-    space: str = "standardised"  # pixels, standardised, standardised:NAME, zca, zca:NAME
+    space: str = "standardised"  # for rducodec.training.data.fit_space
 
     def __post_init__(self) -> None:
         _require_positive("data", size=self.size)
@@ -80,8 +80,8 @@ class SamplesSettings:
     label_error: float = DEFAULT_ERROR  # by which a probability of a learned label may change when it is stored
 
     def __post_init__(self) -> None:
-        rates = {"label_learning_rate": self.label_learning_rate, "label_error": self.label_error}
-        _require_positive("samples", slice_size=self.slice_size, **rates)
+        _require_positive("samples", slice_size=self.slice_size, label_learning_rate=self.label_learning_rate)
+        _require("samples.label_error", self.label_error, 0 < self.label_error < 1, "a number between 0 and 1")
         _require("samples.spc", self.spc, self.spc >= 1, "at least 1")
         _require_one_of("samples.parameterization", self.parameterization, PARAMETERIZATIONS)
         self.shape()
@@ -133,7 +133,7 @@ class OptimisationSettings:
 
     `lmbda` are the weights of the utility against bits per pixel in the first and in the second half, as published
     (facts: trajectory matching {1e3, 6.6e1}, gradient matching {2.8e-2, 1.2e-2}). With a target size a controller finds
-    and moves the weight; `lmbda` may then be left out, or be the one to start from.
+    and moves the weight; `lmbda` may then be left out, or its first number be the one to start from.
     """
 
     iterations: int

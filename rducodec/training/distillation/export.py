@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from rducodec.bitstream.header import RawConfig, Texts, ValueSpace
@@ -18,15 +17,14 @@ from rducodec.model import LatentSlice
 from rducodec.reader import read
 from rducodec.training.distillation.latent import LatentRepresentation
 from rducodec.training.distillation.pixels import PixelRepresentation
-from rducodec.training.export import coded_bits, export, quantize_networks
+from rducodec.training.export import THRESHOLD_STEP, coarser, coded_bits, export, quantize_networks
 from rducodec.training.objective import Objective
 from rducodec.training.parameters import SliceParameters
 from rducodec.training.randomness import generator_for
 from rducodec.training.trim import trimmed_to
 from rducodec.writer import pack_latent, pack_raw
 
-STEP = 4.0  # between thresholds beyond those asked for: a bit of precision
-MAX_STEPS = 4  # beyond them, or between them where bytes are left
+MAX_STEPS = 4  # thresholds between those asked for, where bytes are left
 SPARE_SHARE = 0.005  # of the budget, that may be left over
 MAX_FILES = 4  # written on the way to a size that uses the budget; more, where none is within it
 WORD_BITS = 32  # of the range coder: so much less may be written, or nothing
@@ -113,12 +111,12 @@ class _Exporter:
             progress(1)
         present = [each for each in found if each is not None]
         if not present:
-            return self.finest(_coarser(thresholds), target_bits)
+            return self.finest(coarser(max(thresholds)), target_bits)
         best, tried = min(present, key=lambda each: each.mse), list(thresholds)
         for _ in range(MAX_STEPS):
             if best.is_trimmed or self.bits(best.slices) > (1 - SPARE_SHARE) * target_bits:
                 break
-            finer = max((t for t in tried if t < best.threshold), default=best.threshold / STEP**2)
+            finer = max((t for t in tried if t < best.threshold), default=best.threshold / THRESHOLD_STEP**2)
             tried.append(math.sqrt(finer * best.threshold))
             other = self.candidate(tried[-1], target_bits)
             best = min((each for each in (best, other) if each is not None), key=lambda each: each.mse)
@@ -147,10 +145,6 @@ class _Exporter:
         return fitting
 
 
-def _coarser(thresholds: Sequence[float]) -> list[float]:
-    return [max(thresholds) * STEP**count for count in range(1, MAX_STEPS + 1)]
-
-
 def export_latent(
     representation: LatentRepresentation,
     plan: Plan,
@@ -174,11 +168,12 @@ def export_latent(
         return pack_latent(plan.file_slices(slices), plan.labels, plan.config, space=space, texts=texts)
 
     exporter = _Exporter(representation, representation.with_targets(), representation.decoded(), pack)
-    plain = exporter.finest([*thresholds, *_coarser(thresholds)])
+    beyond = coarser(max(thresholds))
+    plain = exporter.finest([*thresholds, *beyond])
     if max_bytes is None:
         if plain is None:
             raise RddInputError(
-                f"export.thresholds: no networks change the samples by less than {max(_coarser(thresholds)):g}; they "
+                f"export.thresholds: no networks change the samples by less than {beyond[-1]:g}; they "
                 "hold numbers that are too large or not finite, try a smaller joint.learning_rate"
             )
         return Exported(pack(plain.slices), plain.threshold, plain.mse)
@@ -189,7 +184,7 @@ def export_latent(
     if result is None:
         raise RddInputError(
             f"export.target_bpc: {max_bytes} bytes are not reached even where networks may add an error of "
-            f"{max(_coarser(thresholds)):g}; allow more, or take a smaller samples.decoder, samples.entropy or "
+            f"{beyond[-1]:g}; allow more, or take a smaller samples.decoder, samples.entropy or "
             "samples.spc"
         )
     data, kept = result
@@ -212,13 +207,3 @@ def export_pixels(
         data = pack_raw(stored, labels, config, space=space, texts=texts)
     error = float(np.square(read(data).samples().astype(np.float64) - values).mean())
     return Exported(data, 0.0, error)
-
-
-def device_of(name: str) -> torch.device:
-    """A torch device that is there. Raises RddInputError."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise RddInputError(f"device {name!r}: {str(error).splitlines()[0]}") from error
-    return device

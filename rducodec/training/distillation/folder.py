@@ -1,9 +1,8 @@
-"""The folder of a run: which files it holds, whose it is, and whether there is room."""
+"""The folder of a run: which files it holds, and whose it is."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,37 +19,6 @@ _NOT_DECIDING = {
     *("joint.checkpoint_interval", "joint.report_interval", "export.number"),
 }
 RUN_FILE, LOG_FILE = "run.json", "log.csv"
-GB = 10**9
-
-
-def check_room(
-    folder: Path,
-    *,
-    num_bytes: int,
-    num_bytes_there: int = 0,
-    what: str = "checkpoints",
-    advice: str = "free some, or choose another folder",
-) -> None:
-    """Raises RddInputError where the disk has less room than files in a folder take, before hours are spent.
-
-    `what` needs `num_bytes`, of which `num_bytes_there` are in the folder already. The folder need not exist.
-    """
-    parent = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    with translated_errors(parent):
-        free = shutil.disk_usage(parent).free
-    missing = num_bytes - num_bytes_there
-    if free < missing:
-        more = " more" if num_bytes_there else ""
-        raise RddInputError(f"{folder}: {_size(free)} free, {what} need about {_size(missing)}{more}; {advice}")
-
-
-def _size(num_bytes: int) -> str:
-    """Bytes for a person.
-
-    >>> _size(1000), _size(12_340_000_000)
-    ('1000 bytes', '12.3 GB')
-    """
-    return f"{num_bytes / GB:.1f} GB" if num_bytes >= GB else f"{num_bytes} bytes"
 
 
 def deciding(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from rducodec.bitstream.header import Texts
 from rducodec.encoder import Plan, payload_target, plan_latent
 from rducodec.errors import RddInputError
-from rducodec.files import write_file
+from rducodec.files import check_room, translated_errors, write_file
 from rducodec.interop.source import SourceSet, make_source
 from rducodec.labels import LabelPrecision, published_bound_bits, soft_labels_of, total_for
 from rducodec.rate import BITS_PER_KB
@@ -30,7 +29,7 @@ from rducodec.training.data import (
     fit_space,
     save_zca,
 )
-from rducodec.training.distillation.configuration import PARAMETERIZATIONS, Configuration
+from rducodec.training.distillation.configuration import PARAMETERIZATIONS, PIXEL_NUMBERS, Configuration
 from rducodec.training.distillation.export import Exported, export_latent, export_pixels
 from rducodec.training.distillation.folder import (
     DISTILLED,
@@ -38,7 +37,6 @@ from rducodec.training.distillation.folder import (
     JOINT_CHECKPOINT,
     LOG_FILE,
     OVERFITTED,
-    check_room,
     deciding,
     note_run,
 )
@@ -61,7 +59,9 @@ FINGERPRINT_IMAGES = 4096  # at most, of the data: enough to notice other data, 
 MIN_PARAMETER_BITS = 2.0  # less would be networks of zeros
 USUAL_PARAMETER_BITS = 5  # measured on digits; for the message
 SOFT_LABEL_SHARE = 0.4  # of the bound of Eq. 17 that learned labels are expected to take: a classifier's take 0.35
-CHECKPOINT_COPIES = 2 * 3  # values and two moments of Adam, in the old file and in the new one that replaces it
+# Of what is learned, in a checkpoint: values and two moments of Adam, of latents and networks a mean as well.
+PIXEL_COPIES, LATENT_COPIES = 3, 4
+NUM_CHECKPOINTS = 2  # the old file, and the new one that replaces it
 FLOAT_BYTES = 4
 
 
@@ -108,12 +108,25 @@ class Distillation:
         check_split(self.split)
         self.train = self.split.of_classes(configuration.data.classes).train
         check_enough(self.train, configuration.samples.spc)
+        self._check_labels()
         self.space: SampleSpace = fit_space(configuration.data.space, self.train)
         self.utility: Utility = make_utility(configuration.utility.loss, self._context(), configuration.utility.options)
         self.source = self._source()
         self.plan = self._plan(self._texts())
         self.target_bits = self._target_bits()
         self.fingerprint = self._fingerprint()
+
+    def _check_labels(self) -> None:
+        """Raises RddInputError for learned labels that could not be, or that no file could hold."""
+        samples, num_classes = self.configuration.samples, self.train.num_classes
+        if not samples.soft_labels:
+            return
+        if num_classes == 1:
+            raise RddInputError("samples.soft_labels: there is one class, so nothing to learn; leave it out")
+        try:
+            total_for(samples.label_error, num_classes)
+        except ValueError as error:
+            raise RddInputError(f"samples.label_error: {error}") from error
 
     def _context(self) -> UtilityContext:
         settings = self.configuration.utility
@@ -184,9 +197,7 @@ class Distillation:
             return None
         sets = set(self.plan.trained_classes())
         bits = payload_target(self.plan, target * BITS_PER_KB) * len(sets) - self._soft_label_bits()
-        networks = sum(math.prod(shape) for shape in self.plan.config.tensor_shapes()) * len(
-            self.plan.trained_classes()
-        )
+        networks = self.plan.num_parameters()
         if bits < networks * MIN_PARAMETER_BITS:
             raise RddInputError(
                 f"export.target_bpc: {target:g} kB leave {bits / 8:.0f} bytes for networks and latents, but the "
@@ -224,21 +235,26 @@ class Distillation:
     def _prepare_folder(self) -> None:
         """Refuse a folder of another run, or one without room; note what runs here."""
         if self.group.is_first:
-            check_room(self.folder, num_bytes=self._checkpoint_bytes())
+            check_room(self.folder, num_bytes=self._folder_bytes())
             note_run(self.folder, self.fingerprint, self.configuration, data=self.split.name)
             if self.space.space.kind == "zca":
                 save_zca(self.space, self.folder / ZCA_FILE)
         self.group.wait()
 
-    def _checkpoint_bytes(self) -> int:
-        networks = sum(int(np.prod(shape)) for shape in self.plan.config.tensor_shapes()) * len(
-            self.plan.trained_classes()
-        )
-        latents = self.plan.config.num_latents() * len(self.source.samples)
-        values = max(self.source.samples.size, networks + latents)
-        if self.configuration.samples.soft_labels:
-            values += len(self.source.samples) * self.train.num_classes
-        return CHECKPOINT_COPIES * FLOAT_BYTES * values
+    def _folder_bytes(self) -> int:
+        """Of the large files that are there at a time; the utility's own state is not counted.
+
+        Nor are candidates of the initial compression: they are gone before its first checkpoint, in usual runs.
+        """
+        samples, count = self.configuration.samples, len(self.source.samples)
+        if samples.parameterization == LATENT:
+            copies = LATENT_COPIES * (self.plan.config.num_latents() * count + self.plan.num_parameters())
+        else:
+            copies = PIXEL_COPIES * self.source.samples.size
+        if samples.soft_labels:
+            copies += PIXEL_COPIES * count * self.train.num_classes
+        fit = self.space.fit
+        return NUM_CHECKPOINTS * FLOAT_BYTES * copies + (0 if fit is None else fit.num_bytes())
 
     def _latent(self) -> LatentRepresentation:
         """Overfitted compression of the source, or its file if it was made before."""
@@ -251,6 +267,7 @@ class Distillation:
                 lmbda=initial.lmbda,
                 candidates=initial.candidates,
                 max_mse=self._middle_threshold(),
+                may_coarsen=True,
                 target_bits_per_class=None if target is None else target / len(set(self.plan.trained_classes())),
                 seed=self.configuration.seed,
                 device=str(self.device),
@@ -267,6 +284,8 @@ class Distillation:
             stored = self.plan.file_slices(slices)
             data = pack_latent(stored, self.plan.labels, self.plan.config, space=self.source.space, texts=texts)
             write_file(file, data)
+            with translated_errors(self.folder):
+                (self.folder / INITIAL_CHECKPOINT).unlink(missing_ok=True)  # as large as the next one, and done with
         self.group.wait()
         return LatentRepresentation(
             self.plan.trained_slices(read(file).latent_slices()),
@@ -348,6 +367,11 @@ def _check_parameterization(configuration: Configuration) -> None:
     """Raises RddInputError for settings without effect, and for what only the export would find."""
     export = configuration.export
     if configuration.samples.parameterization == LATENT:
+        if export.number != PIXEL_NUMBERS[0]:
+            raise RddInputError(
+                f"export.number: {export.number!r}, but latents are integers; leave it out, or set "
+                f"samples.parameterization = {PARAMETERIZATIONS[1]!r}"
+            )
         return
     if export.target_bpc is not None:
         raise RddInputError(

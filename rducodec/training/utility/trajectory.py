@@ -53,7 +53,9 @@ class TrajectoryMatching:
         check_counts(student_steps=student_steps, expert_epochs=expert_epochs)
         check_counts(max_start_epoch=max_start_epoch, synthetic_batch=synthetic_batch)
         check_rates(lr=lr, lr_lr=lr_lr, lr_momentum=lr_momentum)
-        if memory not in MEMORIES:
+        if not isinstance(experts, str | Path):
+            raise RddInputError(f"utility option experts: {experts!r}, expected the path of a folder")
+        if not isinstance(memory, str) or memory not in MEMORIES:
             raise RddInputError(f"utility option memory: {memory!r}, expected one of {', '.join(MEMORIES)}")
         self.context, self.store = context, ExpertStore.open(Path(experts))
         _check_experts(self.store, context, Path(experts))

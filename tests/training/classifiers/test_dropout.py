@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from rducodec.errors import RddInputError
 from rducodec.training.classifiers import build_classifier
 from rducodec.training.classifiers.base import initialise
 from rducodec.training.classifiers.dropout import Dropout
@@ -47,3 +49,9 @@ def test_a_restored_network_draws_the_same() -> None:
     assert not torch.equal(first, second)
     assert torch.equal(restored(x), second)
     assert torch.equal(vit(0)(x), first)
+
+
+@pytest.mark.parametrize("rate", ["abc", True, 1.0, -0.1, None])
+def test_a_rate_that_is_none_is_refused(rate: object) -> None:
+    with pytest.raises(RddInputError, match="dropout: .*, expected at least 0 and less than 1"):
+        Dropout(rate)  # type: ignore[arg-type] # as TOML may have it

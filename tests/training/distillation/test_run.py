@@ -21,7 +21,15 @@ from rducodec.errors import RddInputError
 from rducodec.reader import read
 from rducodec.training.checkpoint import read_checkpoint, write_checkpoint
 from rducodec.training.data import LabelledImages
-from rducodec.training.distillation.folder import DISTILLED, JOINT_CHECKPOINT, LOG_FILE, RUN_FILE
+from rducodec.training.distillation import run as run_module
+from rducodec.training.distillation.folder import (
+    DISTILLED,
+    INITIAL_CHECKPOINT,
+    JOINT_CHECKPOINT,
+    LOG_FILE,
+    OVERFITTED,
+    RUN_FILE,
+)
 from rducodec.training.distillation.run import Distillation, Reports
 from rducodec.training.distillation.trainer import JointProgress
 from rducodec.training.experts import ExpertSettings, train_experts
@@ -323,7 +331,11 @@ def with_nan() -> np.ndarray:
         (changed(), SOFT, "learns no labels"),
         (changed(), PIXELS | {"export__target_bpc": 0.5}, "export.target_bpc"),
         (changed(), PIXELS | {"export__number": "float8"}, "export.number"),
+        (changed(), {"export__number": "float16"}, "export.number: 'float16', but latents are integers"),
         (changed(), {"data__classes": [0, 0]}, "data.classes"),
+        (changed(), GM | SOFT | {"data__classes": [1]}, "soft_labels: there is one class"),
+        (changed(), GM | SOFT | {"samples__label_error": 1e-9}, "label_error: label error 1e-09: at least "),
+        (changed(), GM | SOFT | {"samples__label_error": 2.0}, "label_error: 2.0, expected a number between 0 and 1"),
     ],
     ids=[
         "few images",
@@ -338,7 +350,11 @@ def with_nan() -> np.ndarray:
         "labels of dm",
         "size of pixels",
         "number",
+        "number of latents",
         "classes",
+        "labels of one class",
+        "labels too exact",
+        "labels of no use",
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_made(
@@ -356,6 +372,32 @@ def test_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(RddInputError, match=r"1000 bytes free.*choose another folder"):
         distil(tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes", [{}, PIXELS, GM | SOFT, {"data__space": "zca"}])
+def test_room_is_asked_for_what_a_run_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(run_module, "check_room", lambda _, *, num_bytes: asked.append(num_bytes))
+    largest = [0]
+
+    def look(_: object) -> None:
+        sizes = {file.name: file.stat().st_size for file in tmp_path.iterdir()}
+        fixed = sizes.pop(run_module.ZCA_FILE, 0)
+        states = [size for name, size in sizes.items() if name.endswith(".safetensors")]
+        largest[0] = max(largest[0], fixed + 2 * max(states, default=0))  # a new one comes before the old one goes
+
+    many = {"samples__spc": 100, "samples__slice_size": 100}  # beside them headers and the utility's network are small
+    distil(tmp_path, reports=Reports(initial=look, joint=look), **many | changes)
+    assert 0.9 * largest[0] < asked[0] < 1.3 * largest[0]
+    assert not (tmp_path / INITIAL_CHECKPOINT).exists(), "nobody needs it any more"
+
+
+def test_a_size_that_needs_coarser_networks_is_met(tmp_path: Path) -> None:
+    done = distil(tmp_path, **BUDGET | {"export__target_bpc": 0.22})
+    for data in (done.exported.data, (tmp_path / OVERFITTED).read_bytes()):
+        assert len(data) <= 0.22 * 1024 * 2
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -191,6 +191,13 @@ def test_too_few_epochs_are_refused() -> None:
 def test_an_unknown_memory_is_refused() -> None:
     with pytest.raises(RddInputError, match="memory: 'large', expected one of replayed, unrolled"):
         _utility(memory="large")
+    with pytest.raises(RddInputError, match=r"memory: \[1\], expected one of replayed, unrolled"):
+        _utility(memory=[1])
+
+
+def test_experts_that_are_no_path_are_refused() -> None:
+    with pytest.raises(RddInputError, match="experts: 2024, expected the path of a folder"):
+        TrajectoryMatching(tiny.context(), experts=2024)  # type: ignore[arg-type] # as TOML may have it
 
 
 @pytest.mark.parametrize("option", ["student_steps", "expert_epochs", "max_start_epoch", "synthetic_batch", "lr_lr"])

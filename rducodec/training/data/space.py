@@ -94,8 +94,9 @@ def fit_space(spec: str, train: LabelledImages) -> SampleSpace:
     """The space that `spec` asks for, with what it leaves open fitted to the training images.
 
     `pixels`; `standardised` (mean and standard deviation of each channel of these images), `standardised:cifar10` and
-    the other constants of `rducodec.interop.space`, `standardised:mean=A,B,C,std=D,E,F`; `zca` (standardised so, then
-    ZCA-whitened), `zca:cifar10` (standardised with given constants, then whitened: what trajectory matching does).
+    the other constants of `rducodec.interop.space`, `standardised:mean=A,B,C,std=D,E,F`; `zca` (pixels, ZCA-whitened:
+    what trajectory matching does), and `zca:standardised`, `zca:cifar10`, `zca:mean=A,B,C,std=D,E,F` (standardised in
+    that way, then whitened; `EPS` then weighs less against the variance of the images).
 
     Raises RddInputError for another spec, constants for another number of channels, a channel without variation, and
     images too large for ZCA.
@@ -106,7 +107,7 @@ def fit_space(spec: str, train: LabelledImages) -> SampleSpace:
         return pixel_space(channels)
     if kind not in (STANDARDISED, ZCA):
         raise _unknown(spec)
-    mean, std = _constants(spec, detail, train)
+    mean, std = _constants(kind, detail, train)
     _check_channels(mean, std, channels)
     if kind == STANDARDISED:
         return standardised_space(mean, std)
@@ -116,19 +117,23 @@ def fit_space(spec: str, train: LabelledImages) -> SampleSpace:
 def _unknown(spec: str) -> RddInputError:
     constants = f"one of {', '.join(CONSTANTS)}, or mean=A,B,C,std=D,E,F with a number for each channel"
     return RddInputError(
-        f"space {spec!r}: expected {PIXELS}, {STANDARDISED} or {ZCA} (fitted to the training images), or "
-        f"{STANDARDISED}:CONSTANTS or {ZCA}:CONSTANTS, where CONSTANTS are {constants}"
+        f"space {spec!r}: expected {PIXELS}, {STANDARDISED}, {ZCA} or {ZCA}:{STANDARDISED} (fitted to the training "
+        f"images), or {STANDARDISED}:CONSTANTS or {ZCA}:CONSTANTS, where CONSTANTS are {constants}"
     )
 
 
-def _constants(spec: str, detail: str, train: LabelledImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if not detail:
+def _constants(kind: str, detail: str, train: LabelledImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """By which pixels are standardised."""
+    channels = train.shape[0]
+    if not detail and kind == ZCA:
+        return (0.0,) * channels, (1.0,) * channels
+    if (kind, detail) in ((STANDARDISED, ""), (ZCA, STANDARDISED)):
         fitted = channel_statistics(train)
         return fitted.mean, fitted.std
     try:
         stated = parse_space(f"{STANDARDISED}:{detail}")
     except RddInputError as error:  # it names spaces of files, which cannot be computed here
-        raise _unknown(spec) from error
+        raise _unknown(f"{kind}:{detail}") from error
     return stated.mean, stated.std
 
 

@@ -1,4 +1,4 @@
-"""ZCA whitening of standardised images: its matrices, the text that names it in a header, and the file that keeps it.
+"""ZCA whitening of images: its matrices, the text that names it in a header, and the file that keeps it.
 
 What is kept are the exact moments of the pixels (`rducodec.training.data.moments`), not the matrices: these follow from
 them, and the digest in a header proves that they are the right ones.
@@ -20,7 +20,7 @@ from rducodec.files import replacing, translated_errors
 from rducodec.interop.tensors import optional_module
 from rducodec.training.data.moments import MAX_ZCA_VALUES, PixelMoments
 
-EPS = 0.1  # added to the eigenvalues: regularisation of trajectory matching (MTT), in units of standardised pixels
+EPS = 0.1  # added to the eigenvalues: regularisation of trajectory matching (MTT), there of pixels in [0, 1]
 METADATA_KEY = "zca"
 MAX_COUNT = 1 << 31  # of images and of units, in a file
 _TENSORS = ("sums", "products")
@@ -28,7 +28,7 @@ _TENSORS = ("sums", "products")
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """ZCA of pixels that are first standardised by `mean` and `std`, as fitted to `moments`."""
+    """ZCA of (pixels - mean) / std, as fitted to `moments`; mean 0 and std 1 leave pixels as they are."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -44,12 +44,17 @@ class Whitening:
         text = f"mean={mean};std={std};eps={self.eps!r};images={self.moments.count};moments=sha256:"
         return ValueSpace("zca", text=text + self.moments.digest())
 
+    def num_bytes(self) -> int:
+        """Of the file of `save_whitening`, about."""
+        num_values = len(self.moments.sums)
+        return num_values * (num_values + 3) // 2 * np.dtype(np.int64).itemsize
+
     def matrices(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Centre (D,), whitening W and its inverse (D, D), for standardised, flattened images x: (x - centre) W.
+        """Centre (D,), whitening W and its inverse (D, D), for flattened images x of (pixels - mean) / std: (x - centre) W.
 
         W = U diag(1 / sqrt(S + eps)) U^T of the covariance U diag(S) U^T over n - 1. W does not depend on the signs
-        or, among equal S, the choice of the eigenvectors. Source: Kornia's ZCAWhitening, as MTT (Cazenavette et al.,
-        2022) calls it.
+        or, among equal S, the choice of the eigenvectors. Source: Kornia's ZCAWhitening, which MTT (Cazenavette et al.,
+        2022) fits to pixels in [0, 1].
         """
         _, height, width = self.moments.shape
         mean, std = (np.repeat(numbers, height * width) for numbers in (self.mean, self.std))

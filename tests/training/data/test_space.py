@@ -71,12 +71,16 @@ def test_known_and_stated_constants():
         ("standardised:cifar10", 1, "3 means and 3 standard deviations for images of 1 channels"),
         ("standardised:mean=0,std=0", 1, "standard deviations positive"),
         ("standardised:mean=nan,std=1", 1, "means must be finite"),
-        ("standardised:elsewhere", 3, "expected pixels, standardised or zca .*CONSTANTS are one of cifar10, "),
+        (
+            "standardised:elsewhere",
+            3,
+            "expected pixels, standardised, zca or .*CONSTANTS are one of cifar10, ",
+        ),
         ("standardised:mean=a,std=b", 1, "a number for each channel"),
-        ("zca:elsewhere", 3, "expected pixels, standardised or zca"),
+        ("zca:elsewhere", 3, "expected pixels, standardised, zca or zca:standardised"),
         ("zca:cifar10", 1, "for images of 1 channels"),
-        ("other:mine", 3, "expected pixels, standardised or zca"),
-        ("foo", 3, "'foo': expected pixels, standardised or zca"),
+        ("other:mine", 3, "expected pixels, standardised, zca or zca:standardised"),
+        ("foo", 3, "'foo': expected pixels, standardised, zca or zca:standardised"),
         ("pixels:", 3, "'pixels:': expected pixels"),
     ],
 )
@@ -103,13 +107,16 @@ def plain_zca(values):
 
 
 @pytest.mark.parametrize("count", [20, 300])  # fewer images than values, and more
-def test_zca_by_its_definition(count):
+@pytest.mark.parametrize("spec", ["zca", "zca:standardised"])  # pixels in [0, 1], as MTT has it, or standardised
+def test_zca_by_its_definition(count, spec):
     data = images(count)
     values = data.images / 255.0
-    mean, std = (getattr(values, name)(axis=(0, 2, 3), keepdims=True) for name in ("mean", "std"))
-    flat = ((values - mean) / std).reshape(count, -1)
+    if spec == "zca:standardised":
+        mean, std = (getattr(values, name)(axis=(0, 2, 3), keepdims=True) for name in ("mean", "std"))
+        values = (values - mean) / std
+    flat = values.reshape(count, -1)
     centre, whitening = plain_zca(flat)
-    space = fit_space("zca", data)
+    space = fit_space(spec, data)
     assert space.whitening is not None
     assert np.allclose(space.whitening.numpy(), whitening, atol=1e-5)
     found = space.forward(pixels(data))

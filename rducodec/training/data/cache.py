@@ -16,17 +16,18 @@ from rducodec.interop.tensors import open_npz
 from rducodec.training.data.folders import FolderListing, ImageFiles, Size
 from rducodec.training.data.labelled import DataSplit, LabelledImages
 
-VERSION = 1  # of what is kept and how images are decoded
+VERSION = 2  # of what is kept and how images are decoded
 KEY_DIGITS = 32  # hexadecimal; 128 bits keep two sources apart
 
 
 def cache_file(folder: Path, listing: FolderListing, size: Size | None) -> Path:
     """Where the decoded images of a listing lie: the name is a digest of what they are decoded from and how.
 
-    It depends on the path, length and time of change of every file, on labels and classes, on `size`, and on the
-    version of Pillow, as decoders of JPEG differ. Raises RddIOError.
+    It depends on the path, length and time of change of every file, on labels and classes, on `size` and how images
+    are brought to it, and on the version of Pillow, as decoders of JPEG differ. Raises RddIOError.
     """
-    digest = hashlib.sha256(json.dumps([VERSION, PIL.__version__, listing.name, size]).encode())
+    how = [VERSION, PIL.__version__, listing.name, listing.to_size.__name__, size]
+    digest = hashlib.sha256(json.dumps(how).encode())
     for part in (listing.train, listing.test):
         digest.update(json.dumps(None if part is None else list(_rows(part))).encode())
     return folder / f"{listing.name}-{digest.hexdigest()[:KEY_DIGITS]}.npz"

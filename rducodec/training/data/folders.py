@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,25 @@ OPAQUE = 255
 CHUNK = 32  # images that a thread takes at once: a task for each would cost as much as a small JPEG
 
 Size = tuple[int, int]  # height, width
+ToSize = Callable[[Image.Image, Size], Image.Image]
+
+
+def cropped(image: Image.Image, size: Size) -> Image.Image:
+    """The middle of an image scaled (bicubic) until it just covers `size`; sides and cut rounded as in torchvision."""
+    height, width = size
+    if image.height * width <= image.width * height:  # the height binds
+        scaled = (height, max(width, image.width * height // image.height))
+    else:
+        scaled = (max(height, image.height * width // image.width), width)
+    if scaled != (image.height, image.width):
+        image = image.resize((scaled[1], scaled[0]), Image.Resampling.BICUBIC)
+    top, left = (round((whole - part) / 2) for whole, part in zip(scaled, size, strict=True))
+    return image.crop((left, top, left + width, top + height))
+
+
+def stretched(image: Image.Image, size: Size) -> Image.Image:
+    """The whole image, each axis scaled by itself."""
+    return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,7 @@ class FolderListing:
     name: str
     train: ImageFiles
     test: ImageFiles | None
+    to_size: ToSize = cropped  # how an image is brought to a size
 
 
 def list_folder(root: Path, name: str = "folder") -> FolderListing:
@@ -99,14 +119,13 @@ def list_classes(part: Path, folder_names: Sequence[str], class_names: Sequence[
 def decode_listing(listing: FolderListing, size: Size | None = None) -> DataSplit:
     """Images uint8 (N, C, H, W), one channel where all are grey, else three.
 
-    With `size`, each is scaled (bicubic) until it just covers height and width, and the middle is cut out, as usual for
-    ImageNet; without, all must have one size. The orientation that a camera noted is not applied, as in torchvision's
+    With `size`, each is brought to this height and width, as the listing says; without, all must have one size. The orientation that a camera noted is not applied, as in torchvision's
     ImageFolder. Raises RddInputError, naming the file, for damaged, transparent or deeper than 8-bit images and for
     another size; and RddIOError.
     """
     parts = [listing.train] if listing.test is None else [listing.train, listing.test]
     paths = [path for part in parts for path in part.paths]
-    images = _decode(paths, size)
+    images = _decode(paths, size, listing.to_size)
     count = len(listing.train.paths)
     train = LabelledImages(images[:count], listing.train.labels, listing.train.class_names)
     if listing.test is None:
@@ -119,7 +138,7 @@ def read_image_folder(root: Path, *, size: Size | None = None) -> DataSplit:
     return decode_listing(list_folder(root), size)
 
 
-def _decode(paths: Sequence[Path], size: Size | None) -> NDArray[np.uint8]:
+def _decode(paths: Sequence[Path], size: Size | None, to_size: ToSize) -> NDArray[np.uint8]:
     """All images; every one is written to its place once, as the whole may take most of the memory."""
     height, width = size or _size_of(paths[0])
     images = np.empty((len(paths), 3, height, width), np.uint8)
@@ -131,7 +150,7 @@ def _decode(paths: Sequence[Path], size: Size | None) -> NDArray[np.uint8]:
             return
         try:
             for row in rows:
-                pixels = _pixels(paths[row], size)
+                pixels = _pixels(paths[row], size, to_size)
                 if pixels.shape[:2] != (height, width):
                     raise RddInputError(
                         f"{paths[row]}: {_told(pixels.shape[:2])}, but {paths[0]} has {_told((height, width))}; give a "
@@ -158,11 +177,11 @@ def _size_of(path: Path) -> Size:
         return image.height, image.width
 
 
-def _pixels(path: Path, size: Size | None) -> NDArray[np.uint8]:
+def _pixels(path: Path, size: Size | None, to_size: ToSize) -> NDArray[np.uint8]:
     """uint8 (height, width), or (height, width, 3)."""
     with opened_image(path) as image:
         plain = _plain_image(image, path)
-        return np.asarray(plain if size is None else resized(plain, size))
+        return np.asarray(plain if size is None else to_size(plain, size))
 
 
 def _plain_image(image: Image.Image, path: Path) -> Image.Image:
@@ -175,16 +194,3 @@ def _plain_image(image: Image.Image, path: Path) -> Image.Image:
         if image.getchannel("A").getextrema()[0] != OPAQUE:
             raise RddInputError(f"{path}: transparent pixels; put the image on a background first")
     return image.convert(mode)
-
-
-def resized(image: Image.Image, size: Size) -> Image.Image:
-    """The middle of an image scaled until it just covers `size`; sides and cut are rounded as in torchvision."""
-    height, width = size
-    if image.height * width <= image.width * height:  # the height binds
-        scaled = (height, max(width, image.width * height // image.height))
-    else:
-        scaled = (max(height, image.height * width // image.width), width)
-    if scaled != (image.height, image.width):
-        image = image.resize((scaled[1], scaled[0]), Image.Resampling.BICUBIC)
-    top, left = (round((whole - part) / 2) for whole, part in zip(scaled, size, strict=True))
-    return image.crop((left, top, left + width, top + height))

@@ -30,8 +30,9 @@ def load_data(
 ) -> DataSplit:
     """The data set `name`, one of `NAMES`, from the user's own copy in `root` (digits need none).
 
-    Folders of images are brought to `size`, (height, width) or one number for both, and kept decoded in the folder
-    `cache` if it is given; other data sets are read as they are, and refuse another size.
+    Folders of images are brought to `size`, (height, width) or one number for both: scaled and cut, but for subsets of
+    ImageNet, which are stretched as in the published experiments. They are kept decoded in the folder `cache` if it is
+    given. Other data sets are read as they are, and refuse another size.
 
     >>> data = load_data("digits")
     >>> data.train.images.shape, data.train.num_classes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rducodec.errors import RddInputError
-from rducodec.training.data.folders import FolderListing, list_classes, split_folders
+from rducodec.training.data.folders import FolderListing, list_classes, split_folders, stretched
 
 # WNIDs (names of ImageNet-1k classes, and of their folders) of each subset, in the order of its labels
 # (trajectory matching, Cazenavette et al., 2022).
@@ -33,6 +33,7 @@ def list_subset(root: Path, name: str) -> FolderListing:
     """Images of a subset in `root`/train/WNID and `root`/val/WNID (or test), or `root`/WNID without a test part.
 
     Folders of other classes are passed over, so all of ImageNet-1k may be there. Classes are called by their WNIDs.
+    Images are stretched to a size, as in the published experiments (whose torchvision may not have smoothed them).
     Raises RddInputError, naming the folders that are missing, and RddIOError.
     """
     wnids = SUBSETS[name]
@@ -40,9 +41,9 @@ def list_subset(root: Path, name: str) -> FolderListing:
     _check_folders(train, name, wnids)
     files = list_classes(train, wnids, wnids)
     if test is None:
-        return FolderListing(name, files, None)
+        return FolderListing(name, files, None, stretched)
     _check_folders(test, name, wnids)
-    return FolderListing(name, files, list_classes(test, wnids, wnids))
+    return FolderListing(name, files, list_classes(test, wnids, wnids), stretched)
 
 
 def _check_folders(part: Path, name: str, wnids: Sequence[str]) -> None:

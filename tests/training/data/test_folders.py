@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from rducodec.errors import RddInputError
-from rducodec.training.data.folders import read_image_folder, resized
+from rducodec.training.data.folders import cropped, read_image_folder, stretched
 from rducodec.training.data.subsets import SUBSETS, list_subset
 
 
@@ -111,27 +111,37 @@ def test_missing_folder(tmp_path):
         read_image_folder(tmp_path / "file")
 
 
-def test_resized_cuts_the_middle():
+def test_cropped_cuts_the_middle():
     # A wide image of three vertical bands, the middle one in the square of full height.
     pixels = np.zeros((40, 120, 3), np.uint8)
     pixels[:, 30:90] = 200
-    square = np.asarray(resized(Image.fromarray(pixels), (20, 20)))
+    square = np.asarray(cropped(Image.fromarray(pixels), (20, 20)))
     assert square.shape == (20, 20, 3)
     assert (square == 200).all()
-    tall = np.asarray(resized(Image.fromarray(np.moveaxis(pixels, 1, 0)), (10, 20)))
+    tall = np.asarray(cropped(Image.fromarray(np.moveaxis(pixels, 1, 0)), (10, 20)))
     assert tall.shape == (10, 20, 3)
     assert (tall == 200).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 33), (33, 50), (7, 100), (32, 32), (20, 21)])
-def test_resized_as_the_usual_transforms(height, width):
+def test_cropped_as_the_usual_transforms(height, width):
     # The shorter side becomes 16, the longer one is rounded down; the cut begins at half of the rest.
     image = Image.fromarray(noise(3, height, width, 3))
     short = min(height, width)
     whole = (16, int(16 * width / height)) if height == short else (int(16 * height / width), 16)
     scaled = np.asarray(image.resize((whole[1], whole[0]), Image.Resampling.BICUBIC))
     top, left = round((whole[0] - 16) / 2), round((whole[1] - 16) / 2)
-    assert np.array_equal(np.asarray(resized(image, (16, 16))), scaled[top : top + 16, left : left + 16])
+    assert np.array_equal(np.asarray(cropped(image, (16, 16))), scaled[top : top + 16, left : left + 16])
+
+
+def test_stretched_keeps_the_borders():
+    pixels = np.zeros((40, 120, 3), np.uint8)
+    pixels[:, 30:90] = 200
+    whole = np.asarray(stretched(Image.fromarray(pixels), (20, 20)))
+    assert whole.shape == (20, 20, 3)
+    assert (whole[:, :4] == 0).all()
+    assert (whole[:, 6:14] == 200).all()
+    assert (whole[:, 16:] == 0).all()
 
 
 def write_imagenet(root, part, name):
@@ -181,3 +191,22 @@ def test_subset_refused(tmp_path):
 def test_subsets_have_ten_different_classes():
     assert all(len(set(wnids)) == len(wnids) == 10 for wnids in SUBSETS.values())
     assert all(re.fullmatch(r"n\d{8}", wnid) for wnids in SUBSETS.values() for wnid in wnids)
+
+
+def test_wnids_are_those_of_the_published_indices():
+    # An index of ImageNet-1k is the place of a WNID among all of them in order of their names.
+    published = {
+        "imagenette": "0 217 482 491 497 566 569 571 574 701",
+        "imagewoof": "193 182 258 162 155 167 159 273 207 229",
+        "imagefruit": "953 954 949 950 951 957 952 945 943 948",
+        "imageyellow": "309 986 954 951 987 779 599 291 72 11",
+        "imagemeow": "281 282 283 284 285 291 292 290 289 287",
+        "imagesquawk": "84 130 88 144 145 22 96 9 100 89",
+    }
+    pairs = {
+        (int(index), wnid)
+        for name, text in published.items()
+        for index, wnid in zip(text.split(), SUBSETS[name], strict=True)
+    }
+    assert len({index for index, _ in pairs}) == len({wnid for _, wnid in pairs}) == len(pairs) == 57
+    assert [wnid for _, wnid in sorted(pairs)] == sorted(wnid for _, wnid in pairs)

@@ -53,6 +53,11 @@ def test_subset_by_name(tmp_path):
     data = load_data("imagenette", tmp_path, size=4)
     assert data.train.images[:, 0, 0, 0].tolist() == [int(wnid[1:]) % 251 for wnid in wnids]
     assert data.train.shape == (3, 4, 4)
+    bands = np.zeros((2, 8, 3), np.uint8)
+    bands[:, :2] = 200  # lost where the middle is cut out
+    save(tmp_path / "train" / wnids[0] / "x.png", bands)
+    stretched = load_data("imagenette", tmp_path, size=4).train.images
+    assert stretched[0, 0, 0, 0] > 100
 
 
 @pytest.fixture

@@ -119,9 +119,9 @@ def list_classes(part: Path, folder_names: Sequence[str], class_names: Sequence[
 def decode_listing(listing: FolderListing, size: Size | None = None) -> DataSplit:
     """Images uint8 (N, C, H, W), one channel where all are grey, else three.
 
-    With `size`, each is brought to this height and width, as the listing says; without, all must have one size. The orientation that a camera noted is not applied, as in torchvision's
-    ImageFolder. Raises RddInputError, naming the file, for damaged, transparent or deeper than 8-bit images and for
-    another size; and RddIOError.
+    With `size`, each is brought to this height and width, as the listing says; without, all must have one size. The
+    orientation that a camera noted is not applied, as in torchvision's ImageFolder. Raises RddInputError, naming the
+    file, for damaged, transparent or deeper than 8-bit images and for another size; and RddIOError.
     """
     parts = [listing.train] if listing.test is None else [listing.train, listing.test]
     paths = [path for part in parts for path in part.paths]

@@ -50,7 +50,7 @@ class Whitening:
         return num_values * (num_values + 3) // 2 * np.dtype(np.int64).itemsize
 
     def matrices(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Centre (D,), whitening W and its inverse (D, D), for flattened images x of (pixels - mean) / std: (x - centre) W.
+        """Centre (D,), whitening W and its inverse (D, D): (x - centre) W for flattened x = (pixels - mean) / std.
 
         W = U diag(1 / sqrt(S + eps)) U^T of the covariance U diag(S) U^T over n - 1. W does not depend on the signs
         or, among equal S, the choice of the eigenvectors. Source: Kornia's ZCAWhitening, which MTT (Cazenavette et al.,

@@ -53,5 +53,5 @@ def test_a_restored_network_draws_the_same() -> None:
 
 @pytest.mark.parametrize("rate", ["abc", True, 1.0, -0.1, None])
 def test_a_rate_that_is_none_is_refused(rate: object) -> None:
-    with pytest.raises(RddInputError, match="dropout: .*, expected at least 0 and less than 1"):
+    with pytest.raises(RddInputError, match=r"dropout: .*, expected at least 0 and less than 1"):
         Dropout(rate)  # type: ignore[arg-type] # as TOML may have it

@@ -1,13 +1,13 @@
 """What distilled bytes are worth: accuracy at several sizes, beside rivals of the same size, all through `rdd`.
 
     python -m benchmarks.distillation RECIPE... [--root PATH] --targets 0.2 0.3 --runs FOLDER [--spc-per-kb N]
-        [--protocol P] [--pixels RECIPE...] [--pixels-set KEY=VALUE] [--full-data] [--full-networks N]
+        [--protocol P] [--pixels] [--pixels-set KEY=VALUE] [--full-data] [--full-networks N]
         [--files-only] [--set KEY=VALUE] [--eval-set KEY=VALUE] [--device cuda] [--name NAME]
 
 For each target in kB per class and each recipe: `rdd train` (after `rdd experts` where the loss follows them; resumed
 if it was interrupted), then `rdd eval` of the distilled file, of the overfitted one that it started from, and of real
 images as 8-bit pixels, PNG, JPEG, WebP and lossless .rdd in as many bytes. With --pixels also the losses of these
-recipes on plain pixels, changed by --pixels-set, with as many samples as fit as float32, as float16 and as 8 bits; with
+recipes on plain pixels, changed by --pixels-set, with as many samples as fit as float32, float16, 8, 4 and 2 bits; with
 --full-data all real images; --files-only leaves out the real images, which take longest to choose and test. Evaluations
 that are done are kept in FOLDER; the result is written after every target.
 """
@@ -23,12 +23,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.report import write_result
 from rducodec.training.data import load_data
-from rducodec.training.distillation.configuration import Configuration, read_configuration
+from rducodec.training.distillation import Reports
+from rducodec.training.distillation.configuration import PIXEL_NUMBERS, Configuration, read_configuration
+from rducodec.training.distillation.folder import configuration_of_run
+from rducodec.training.distillation.plain import PlainPixels
 
 BYTES_PER_KB = 1024
-PIXEL_NUMBERS = {"float32": 4, "float16": 2, "8 bits": 1}  # bytes a value, uncoded
 KEY_DIGITS = 12  # of the name of an evaluation that is kept
 
 
@@ -74,26 +78,17 @@ def evaluate(
     return result
 
 
-def pixel_runs(recipe: str, target: float, arguments: argparse.Namespace, data: Sequence[str]) -> list[Path]:
-    """Files of plain pixels that take at most the target, but for what surrounds the pixels."""
-    files = []
-    configuration = read_configuration(recipe, arguments.set)
-    shape = load_data(configuration.data.name, arguments.root, cache=arguments.cache).train.shape
-    for number, num_bytes in PIXEL_NUMBERS.items():
-        spc = int(target * BYTES_PER_KB / (shape[0] * shape[1] * shape[2] * num_bytes))
-        if spc < 1:
-            continue
-        folder = arguments.runs / f"{recipe}-{target}kB-pixels-{number.replace(' ', '-')}"
-        plain = ["samples.parameterization=pixels", "export.target_bpc=none"]
-        changes = [*arguments.set, *plain, *arguments.pixels_set, f"samples.spc={spc}", f"export.number={number}"]
-        train(recipe, folder, data, changes)
-        files.append(folder / "distilled.rdd")
-    return files
-
-
-def run_and_file(path: str | Path) -> str:
-    """The last two parts of a path."""
-    return "/".join(Path(path).parts[-2:])
+def pixel_files(folder: Path, arguments: argparse.Namespace) -> list[Path]:
+    """Files of plain pixels for the loss of a run, in at most the bytes of its file, stored in every way that fits."""
+    configuration = configuration_of_run(folder)
+    if configuration is None:
+        raise FileNotFoundError(folder)
+    data, size = configuration.data, (folder / "distilled.rdd").stat().st_size
+    split = load_data(data.name, arguments.root, size=data.size, cache=arguments.cache).of_classes(data.classes)
+    device, reports = torch.device(arguments.device or "cpu"), Reports(say=print)
+    makes = PlainPixels(configuration, split, folder, size, arguments.pixels_set, device, reports)
+    made = [makes.made(number) for number in PIXEL_NUMBERS]
+    return [file for file in made if file is not None]
 
 
 def line(row: dict[str, Any]) -> str:
@@ -127,7 +122,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--full-data", action="store_true")
     parser.add_argument("--full-networks", type=int, default=5, help="Of --full-data, which takes longest.")
     parser.add_argument("--files-only", action="store_true", help="No real images: to choose and test them takes long.")
-    parser.add_argument("--pixels", nargs="+", default=[], metavar="RECIPE", help="Whose losses see plain pixels, too.")
+    parser.add_argument("--pixels", action="store_true", help="The losses on plain pixels, too.")
     parser.add_argument("--pixels-set", action="append", default=[])
     parser.add_argument("--spc-per-kb", type=float, help="Samples of a class follow the target.")
     parser.add_argument("--set", action="append", default=[])
@@ -156,20 +151,19 @@ def main() -> None:
         for recipe, folder in folders.items():
             train(recipe, folder, data, changes)
         files = [folder / f"{name}.rdd" for folder in folders.values() for name in ("distilled", "overfitted")]
-        files += [file for recipe in arguments.pixels for file in pixel_runs(recipe, target, arguments, data)]
+        files += [file for folder in folders.values() if arguments.pixels for file in pixel_files(folder, arguments)]
         baselines = [] if arguments.files_only else ["--baselines"]
         networks = arguments.networks
         # The rivals are in the bytes of the first distilled file.
         document = evaluate(files[:1], first, arguments, *baselines, networks=networks)
         rows, stores = document.pop("rows"), document.pop("real_image_stores", [])
-        done = {run_and_file(row["name"]) for row in rows}  # the overfitted file beside it is a rival, too
-        if others := [file for file in files if run_and_file(file) not in done]:
+        done = {row["name"] for row in rows}  # the overfitted file beside it is a rival, too
+        if others := [file for file in files if str(file) not in done]:
             rows += evaluate(others, first, arguments, networks=networks)["rows"]
         if arguments.full_data:
             rows += evaluate([], first, arguments, "--full-data", networks=arguments.full_networks)["rows"]
         for row in rows:
-            if row["kind"] == "file":
-                row["name"] = run_and_file(row["name"])
+            row["name"] = row["name"].replace(f"{arguments.runs}/", "")
             row["remarks"] = [remark.replace(f"{arguments.runs}/", "") for remark in row["remarks"]]
         print(f"{target} kB per class", *map(line, rows), sep="\n", flush=True)
         ends = {recipe: last_log_line(folder) for recipe, folder in folders.items()}

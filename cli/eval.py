@@ -13,11 +13,10 @@ import click
 
 from rducodec import Limits, RddError, RddInputError
 from rducodec.files import check_target, write_file
-from rducodec_cli import options
+from rducodec_cli import configured, options
 from rducodec_cli.bpc import BYTES_PER_KB
-from rducodec_cli.configured import needs_training, training_device
 from rducodec_cli.encode import Item
-from rducodec_cli.progress import progress
+from rducodec_cli.progress import distillation_progress, progress
 from rducodec_cli.terminal import INDENT, amount, print_json, print_table, shown
 
 if TYPE_CHECKING:
@@ -64,6 +63,11 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() for part in parts):
         raise RddInputError(f"{text!r}: expected numbers separated by commas")
     return tuple(int(part) for part in parts)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """float16,8-bits as names of numbers; none for an empty text."""
+    return tuple(part.strip().replace("-", " ") for part in text.split(",") if part.strip())
 
 
 def _percent(fraction: float) -> str:
@@ -138,12 +142,55 @@ def _overfitted_rivals(
     return found
 
 
+def _plain_pixels(
+    files: list[PreparedFile], evaluator: Evaluator, limits: Limits, settings: dict[str, Any]
+) -> list[PreparedFile]:
+    """The same loss on plain pixels, trained now in the folders of the files' runs, in as many bytes as each file."""
+    from rducodec.training.distillation.plain import PlainPixels, check_numbers
+    from rducodec.training.evaluation.files import configuration_beside
+
+    check_numbers(settings["pixels"])
+    found: list[PreparedFile] = []
+    for prepared in files:
+        configuration = configuration_beside(prepared.file)
+        if configuration is None:
+            continue
+        size, folder = prepared.file.dataset.container.num_bytes, Path(prepared.file.path).parent
+        with (
+            options.about(prepared.file.path),
+            configured.interruptible(str(folder), tells=True),
+            distillation_progress(configured.say, num_classes=evaluator.data.train.num_classes) as reports,
+        ):
+            makes = PlainPixels(
+                configuration, evaluator.data, folder, size, settings["pixels_set"], evaluator.device, reports
+            )
+            made = {number: makes.made(number) for number in settings["pixels"]}
+        for number, path in made.items():
+            if path is None:
+                click.echo(f"note: {shown(prepared.file.path)}: not one sample a class fits as {number}", err=True)
+                continue
+            (rival,) = _prepare((str(path),), evaluator, limits, settings)
+            remark = f"the same loss on plain pixels, as {number}, in at most the bytes of {prepared.file.path}"
+            found.append(dataclasses.replace(rival, remarks=(*rival.remarks, remark)))
+    if not found:
+        raise RddInputError(
+            f"--pixels: {files[0].file.path} is not the distilled file of a run in its folder, which would say how to "
+            f"train plain pixels, or is of plain pixels itself; {_plain_pixels_command(files[0].file)}"
+        )
+    return found
+
+
 def _tell_plain_pixels(files: list[PreparedFile]) -> None:
     """How to make the rival that takes a training of its own, if it is not there."""
-    from rducodec.training.evaluation.files import is_plain_pixels
+    from rducodec.training.evaluation.files import is_of_a_run, is_plain_pixels
 
-    if not any(is_plain_pixels(prepared.file) for prepared in files):
-        click.echo(f"note: {_plain_pixels_command(files[0].file)}", err=True)
+    if any(is_plain_pixels(prepared.file) for prepared in files):
+        return
+    missing = "not compared with the same loss on plain pixels, which takes a training"
+    if any(is_of_a_run(prepared.file) for prepared in files):
+        click.echo(f"note: {missing} for each number: --pixels float32,float16,8-bits", err=True)
+    else:
+        click.echo(f"note: {missing}: {_plain_pixels_command(files[0].file)}", err=True)
 
 
 def _plain_pixels_command(file: SampleFile) -> str:
@@ -152,8 +199,7 @@ def _plain_pixels_command(file: SampleFile) -> str:
     fitting = " or ".join(f"{count} as {name}" for name, count in counts.items() if count) or "not one as 8 bits"
     command = "rdd train CONFIG FOLDER --set samples.parameterization=pixels --set export.target_bpc=none"
     return (
-        f"not compared with the same loss on plain pixels, which takes a training: {command} --set samples.spc=N "
-        f'--set "export.number=8 bits"; {size / BYTES_PER_KB:.3f} kB hold about {fitting}'
+        f'{command} --set samples.spc=N --set "export.number=8 bits"; {size / BYTES_PER_KB:.3f} kB hold about {fitting}'
     )
 
 
@@ -277,6 +323,15 @@ def _print(rows: list[Row], evaluator: Evaluator, capacities: Capacities) -> Non
 @click.option("--device", metavar="NAME", default="cpu", show_default=True, help="A torch device: cpu, cuda, ...")
 @click.option("--mixed-precision", is_flag=True, help="Products of the networks in bfloat16.")
 @click.option("--baselines", is_flag=True, help="Also rivals of the same size: real images, ...")
+@click.option(
+    "--pixels",
+    type=options.Parsed("A,B,...", _words),
+    default="",
+    help="Also the same loss on plain pixels: float32,float16,8-bits,4-bits,2-bits.",
+)
+@click.option(
+    "--pixels-set", metavar="KEY=VALUE", multiple=True, help="Of their training, e.g. joint.learning_rate=1e-2."
+)
 @click.option("--full-data", is_flag=True, help="Also all training images.")
 @click.option("--full-epochs", type=click.IntRange(min=1), metavar="N", help="Of --full-data.")
 @click.option("--out", metavar="PATH", type=click.Path(), help="Write the result as JSON; after every row.")
@@ -291,31 +346,36 @@ def evaluation(files: tuple[str, ...], as_json: bool, limits: Limits, **settings
     --baselines takes the same classifiers to real training images that are kept in at most the bytes of a FILE: as
     8-bit pixels, as PNG, by the lossless way that keeps most, as JPEG and as WebP, each at the quality that does best
     on held-out training images; and to the overfitted.rdd that a run leaves beside a FILE. It says how many images each
-    way keeps. --json and --out have every accuracy, all values of the protocol, the digests of the files and the
-    fingerprint of the data.
+    way keeps. --pixels trains the loss of the run once more for each way to store a number, on as many samples of plain
+    pixels as the bytes of FILE hold, and keeps these runs beside FILE. --json and --out have every accuracy, all values
+    of the protocol, the digests of the files and the fingerprint of the data.
     """
     if not files and not settings["full_data"]:
         raise click.UsageError("Missing FILE, or --full-data", click.get_current_context())
     if not settings["full_data"]:
         options.refuse_given(("full_epochs",), "without --full-data")
     if not files:
-        options.refuse_given(("baselines", "space", "zca_file"), "without FILE")
+        options.refuse_given(("baselines", "pixels", "space", "zca_file"), "without FILE")
+    if not settings["pixels"]:
+        options.refuse_given(("pixels_set",), "without --pixels")
     out = settings["out"]
     if out is not None:
         check_target(out, inputs=files)
-    with needs_training("rdd eval"):
+    with configured.needs_training("rdd eval"):
         from rducodec.training.evaluation.classify import check_trainable
         from rducodec.training.evaluation.result import data_fields, document_bytes, result_document
 
         protocols = _protocols(settings)
-        device = training_device(settings["device"])
+        device = configured.training_device(settings["device"])
     evaluator = _evaluator(settings, device)
     for protocol in protocols:
         check_trainable(protocol, evaluator.data.train.shape, evaluator.data.train.num_classes)
     prepared = _prepare(files, evaluator, limits, settings)
     data = data_fields(evaluator.data)
-    overfitted = _overfitted_rivals(prepared, evaluator, limits, settings) if settings["baselines"] else []
-    if settings["baselines"]:
+    rivals = _overfitted_rivals(prepared, evaluator, limits, settings) if settings["baselines"] else []
+    if settings["pixels"]:
+        rivals += _plain_pixels(prepared, evaluator, limits, settings)
+    elif settings["baselines"]:
         _tell_plain_pixels(prepared)
     rows: list[Row] = []
     capacities: Capacities = {}
@@ -329,7 +389,7 @@ def evaluation(files: tuple[str, ...], as_json: bool, limits: Limits, **settings
         if out is not None:
             write_file(out, document_bytes(document()), inputs=files)
 
-    _evaluate_files([*prepared, *overfitted], evaluator, protocols, report)
+    _evaluate_files([*prepared, *rivals], evaluator, protocols, report)
     if settings["baselines"]:
         _evaluate_rivals(prepared, evaluator, protocols, report, capacities)
     if settings["full_data"]:

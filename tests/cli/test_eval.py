@@ -196,6 +196,34 @@ def test_the_training_of_plain_pixels_is_told_unless_it_is_there(tmp_path):
     assert "plain pixels" not in outcome.err
 
 
+def test_plain_pixels_are_trained_beside_a_run(tmp_path):
+    changes = ["joint.iterations=2", "initial.steps=10", "samples.spc=4", "utility.options.real_batch=8"]
+    changes += ["utility.network_options.width=4", "export.target_bpc=0.3"]
+    folder = tmp_path / "run"
+    assert run("train", "digits", folder, *(word for change in changes for word in ("--set", change))).code == 0
+    file = folder / "distilled.rdd"
+    told = run("eval", file, *SHORT, "--baselines", "--json")
+    assert "--pixels float32,float16,8-bits" in told.err
+    assert not list(folder.glob("pixels-*"))
+    outcome = run(
+        "eval", file, *SHORT, "--pixels", "float32, 2-bits", "--pixels-set", "joint.learning_rate=1e-2", "--json"
+    )
+    assert outcome.code == 0, outcome
+    names = [Path(row["name"]).relative_to(folder).as_posix() for row in outcome.json["rows"]]
+    (two_bits,) = (path.name for path in folder.glob("pixels-2-bits-*"))
+    assert names == ["distilled.rdd", f"{two_bits}/distilled.rdd"]
+    assert outcome.json["rows"][1]["bytes_per_class"] <= outcome.json["rows"][0]["bytes_per_class"]
+    assert outcome.json["rows"][1]["remarks"][-1].startswith("the same loss on plain pixels, as 2 bits")
+    assert "not one sample a class fits as float32" in outcome.err
+    assert "not compared" not in outcome.err
+    message = refused(7, "eval", folder / two_bits / "distilled.rdd", *SHORT, "--pixels", "8-bits")
+    assert "or is of plain pixels itself" in message
+    assert "plain pixels as '3 bits'" in refused(7, "eval", file, *SHORT, "--pixels", "3-bits")
+    assert "--pixels-set has no meaning" in refused(2, "eval", file, *SHORT, "--pixels-set", "joint.iterations=3")
+    moved = shutil.copy(file, tmp_path / "moved.rdd")
+    assert "not the distilled file of a run" in refused(7, "eval", moved, *SHORT, "--pixels", "8-bits")
+
+
 def test_a_classifier_that_diverges_is_refused(tmp_path):
     path = digits(tmp_path)
     message = refused(7, "eval", path, *SHORT, "--set", "learning_rate=1e30")

@@ -23,7 +23,8 @@ from rducodec.training.settings import MIN_STEPS
 
 ROUNDINGS = ("soft", "straight-through")
 PARAMETERIZATIONS = ("latent", "pixels")
-PIXEL_NUMBERS = ("float32", "float16", "8 bits", "4 bits", "2 bits")
+PIXEL_NUMBERS = {"float32": 32, "float16": 16, "8 bits": 8, "4 bits": 4, "2 bits": 2}  # with the bits of a value
+PLAIN_NUMBER = "float32"
 BASE = "base"  # key of the configuration that a file starts from
 _RECIPES = "rducodec.training.recipes"
 _OPTIONS_OF = {"loss": "options", "network": "network_options"}  # that mean nothing to another one
@@ -158,13 +159,13 @@ class ExportSettings:
 
     target_bpc: float | None = None  # kB of 1024 bytes that a class of the file may take
     thresholds: tuple[float, ...] = (5e-7, 5e-6, 5e-5)  # mean squared errors of the networks' quantisation
-    number: str = PIXEL_NUMBERS[0]  # that a value of plain pixels is stored as
+    number: str = PLAIN_NUMBER  # that a value of plain pixels is stored as
 
     def __post_init__(self) -> None:
         _require_positive("export", target_bpc=self.target_bpc)
         _require("export.thresholds", list(self.thresholds), bool(self.thresholds), "at least one number")
         _require_positive("export", **{f"thresholds[{i}]": value for i, value in enumerate(self.thresholds)})
-        _require_one_of("export.number", self.number, PIXEL_NUMBERS)
+        _require_one_of("export.number", self.number, tuple(PIXEL_NUMBERS))
 
 
 @dataclass(frozen=True)
@@ -239,14 +240,13 @@ def read_configuration(source: str | Path, overrides: Iterable[str] = ()) -> Con
     TOML; text needs no quotes; without a value the default holds again. Options of a loss or of a network fall with it.
     "none" takes back what may be None. Raises RddInputError naming the key.
     """
-    fields = _fields_of(source, depth=0)
+    return configuration_of(_fields_of(source, depth=0), overrides)
+
+
+def configuration_of(fields: Mapping[str, Any], overrides: Iterable[str] = ()) -> Configuration:
+    """Inverse of `Configuration.fields`, overrides as for `read_configuration`. Raises RddInputError naming the key."""
     for override in overrides:
         fields = _overridden(fields, override)
-    return configuration_of(fields)
-
-
-def configuration_of(fields: Mapping[str, Any]) -> Configuration:
-    """Inverse of `Configuration.fields`. Raises RddInputError naming the key."""
     result: Configuration = build(Configuration, fields)
     return result
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rducodec.errors import RddInputError
 from rducodec.files import translated_errors, write_file
-from rducodec.training.distillation.configuration import Configuration
+from rducodec.training.distillation.configuration import Configuration, configuration_of
 
 DISTILLED, OVERFITTED = "distilled.rdd", "overfitted.rdd"
 INITIAL_CHECKPOINT, JOINT_CHECKPOINT = "initial.safetensors", "joint.safetensors"
@@ -53,6 +53,17 @@ def note_run(folder: Path, fingerprint: str, configuration: Configuration, *, da
             "of another version; choose another folder or remove this one"
         )
     write_file(file, text.encode())
+
+
+def configuration_of_run(folder: Path) -> Configuration | None:
+    """Of the run in a folder; None where there is none. Raises RddInputError where what says it is damaged."""
+    file = folder / RUN_FILE
+    if not file.is_file():
+        return None
+    try:
+        return configuration_of(_read(file)["configuration"])
+    except (RddInputError, KeyError, TypeError, AttributeError) as error:
+        raise RddInputError(f"{file}: of another version, or damaged ({error})") from error
 
 
 def _differing(found: object, own: object, name: str = "") -> list[str]:

@@ -29,7 +29,7 @@ from rducodec.training.data import (
     fit_space,
     save_zca,
 )
-from rducodec.training.distillation.configuration import PARAMETERIZATIONS, PIXEL_NUMBERS, Configuration
+from rducodec.training.distillation.configuration import PARAMETERIZATIONS, PIXEL_NUMBERS, PLAIN_NUMBER, Configuration
 from rducodec.training.distillation.export import Exported, export_latent, export_pixels
 from rducodec.training.distillation.folder import (
     DISTILLED,
@@ -112,7 +112,7 @@ class Distillation:
         self.space: SampleSpace = fit_space(configuration.data.space, self.train)
         self.utility: Utility = make_utility(configuration.utility.loss, self._context(), configuration.utility.options)
         self.source = self._source()
-        self.plan = self._plan(self._texts())
+        self.plan = self._plan(self.texts())
         self.target_bits = self._target_bits()
         self.fingerprint = self._fingerprint()
 
@@ -157,7 +157,7 @@ class Distillation:
             values, self.train.labels[chosen], space=self.space.space, class_names=self.train.class_names
         )
 
-    def _texts(self) -> Texts:
+    def texts(self) -> Texts:
         """What a user of the file should know; what is learned is as it is now."""
         settings, data = self.configuration.utility, self.configuration.data
         recipe: dict[str, str | int | float] = {"loss": Path(settings.loss).name, "net": settings.network}
@@ -196,7 +196,9 @@ class Distillation:
         if target is None:
             return None
         sets = set(self.plan.trained_classes())
-        bits = payload_target(self.plan, target * BITS_PER_KB) * len(sets) - self._soft_label_bits()
+        bits = payload_target(self.plan, target * BITS_PER_KB) * len(sets) - self.soft_label_bits(
+            len(self.source.samples)
+        )
         networks = self.plan.num_parameters()
         if bits < networks * MIN_PARAMETER_BITS:
             raise RddInputError(
@@ -206,13 +208,13 @@ class Distillation:
             )
         return bits
 
-    def _soft_label_bits(self) -> float:
-        """An estimate for all learned labels: they are coded at the end."""
+    def soft_label_bits(self, num_samples: int) -> float:
+        """An estimate for the learned labels of so many samples: they are coded at the end."""
         samples = self.configuration.samples
         if not samples.soft_labels:
             return 0.0
         total = total_for(samples.label_error, self.train.num_classes)
-        return SOFT_LABEL_SHARE * published_bound_bits(total, self.train.num_classes) * len(self.source.samples)
+        return SOFT_LABEL_SHARE * published_bound_bits(total, self.train.num_classes) * num_samples
 
     def run(self) -> Distilled:
         """Everything from where the folder is. Raises RddInputError before the first iteration for what cannot be."""
@@ -301,7 +303,7 @@ class Distillation:
         return thresholds[len(thresholds) // 2]
 
     def _pixels(self) -> PixelRepresentation:
-        return PixelRepresentation(self._images())
+        return PixelRepresentation(self._images(), bits_per_value=PIXEL_NUMBERS[self.configuration.export.number])
 
     def _images(self) -> torch.Tensor:
         """What the samples start from, (N, C, H, W)."""
@@ -345,7 +347,7 @@ class Distillation:
 
     def _exported(self, representation: LatentRepresentation | PixelRepresentation, labels: SampleLabels) -> Exported:
         settings = self.configuration.export
-        common: dict[str, Any] = {"space": self.source.space, "texts": self._texts()}
+        common: dict[str, Any] = {"space": self.source.space, "texts": self.texts()}
         stored, probabilities = self.plan.labels, labels.probabilities()
         if probabilities is not None:
             precision = LabelPrecision(self.configuration.samples.label_error)
@@ -367,7 +369,7 @@ def _check_parameterization(configuration: Configuration) -> None:
     """Raises RddInputError for settings without effect, and for what only the export would find."""
     export = configuration.export
     if configuration.samples.parameterization == LATENT:
-        if export.number != PIXEL_NUMBERS[0]:
+        if export.number != PLAIN_NUMBER:
             raise RddInputError(
                 f"export.number: {export.number!r}, but latents are integers; leave it out, or set "
                 f"samples.parameterization = {PARAMETERIZATIONS[1]!r}"

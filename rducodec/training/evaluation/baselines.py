@@ -21,6 +21,7 @@ from rducodec.interop.source import PIXEL_DIVISOR
 from rducodec.training.data.labelled import LabelledImages
 from rducodec.training.evaluation import stores
 from rducodec.training.evaluation.stores import Codec, Groups, Pixels, Store
+from rducodec.training.search import largest
 
 QUALITIES = (10, 25, 50, 75)  # of JPEG and of lossy WebP
 HELD_OUT = 0.1  # of each class of the training images: to choose a quality by
@@ -133,7 +134,7 @@ def fill(store: Store, order: Sequence[NDArray[np.int64]], target_bytes_per_clas
     def first(count: int) -> Groups:
         return [rows[:count] for rows in order]
 
-    count = _largest(lambda n: store.num_bytes(first(n)) <= budget, max(map(len, order)))
+    count = largest(lambda n: store.num_bytes(first(n)) <= budget, max(map(len, order)))
     if not count:
         return None
     groups = first(count)
@@ -141,21 +142,6 @@ def fill(store: Store, order: Sequence[NDArray[np.int64]], target_bytes_per_clas
     pixels = np.divide(store.decoded(groups), np.float32(PIXEL_DIVISOR), dtype=np.float32)
     num_bytes, headers = store.num_bytes(groups), store.header_bytes(groups)
     return Baseline(store.name, store.codec_name, pixels, labels, num_bytes, len(groups), count, headers)
-
-
-def _largest(fits: Callable[[int], bool], most: int) -> int:
-    """The largest number up to `most` that fits, 0 if none does: doubled, then halved.
-
-    `fits` was asked about the result itself. Sizes of files grow with the number of images but for a few bytes.
-    """
-    low, high = 0, 1
-    while high <= most and fits(high):
-        low, high = high, 2 * high
-    high = min(high, most + 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
 
 
 def real_image_sets(

@@ -19,7 +19,8 @@ from rducodec.interop.space import describe_space
 from rducodec.reader import Dataset, no_progress, read
 from rducodec.training.data.labelled import LabelledImages
 from rducodec.training.data.space import SampleSpace, fit_space, sample_space
-from rducodec.training.distillation.folder import DISTILLED, OVERFITTED, RUN_FILE
+from rducodec.training.distillation.configuration import Configuration
+from rducodec.training.distillation.folder import DISTILLED, OVERFITTED, RUN_FILE, configuration_of_run
 
 ZCA = "zca"
 
@@ -59,11 +60,22 @@ def open_file(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> SampleFil
 
 def overfitted_beside(file: SampleFile) -> Path | None:
     """The overfitted compression beside a run's distilled file, of the images that the distillation started from."""
-    folder, name = Path(file.path).parent, Path(file.path).name
-    path = folder / OVERFITTED
+    path = Path(file.path).with_name(OVERFITTED)
     with translated_errors(path):
-        found = name == DISTILLED and path.is_file() and (folder / RUN_FILE).is_file()
+        found = is_of_a_run(file) and path.is_file()
     return path if found else None
+
+
+def configuration_beside(file: SampleFile) -> Configuration | None:
+    """How a run's distilled file was made, if it is one of latents. Raises RddInputError where that is damaged."""
+    if not is_of_a_run(file) or is_plain_pixels(file):
+        return None
+    return configuration_of_run(Path(file.path).parent)
+
+
+def is_of_a_run(file: SampleFile) -> bool:
+    """Whether it lies in the folder of a run, under the name that runs give it."""
+    return Path(file.path).name == DISTILLED and Path(file.path).with_name(RUN_FILE).is_file()
 
 
 def is_plain_pixels(file: SampleFile) -> bool:

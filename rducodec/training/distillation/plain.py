@@ -1,0 +1,94 @@
+"""The same loss on plain pixels in as many bytes as a file: what it is worth without a compressing representation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rducodec.errors import RddInputError
+from rducodec.labels import Labels
+from rducodec.training.data import DataSplit
+from rducodec.training.distillation.configuration import (
+    PARAMETERIZATIONS,
+    PIXEL_NUMBERS,
+    Configuration,
+    configuration_of,
+)
+from rducodec.training.distillation.export import export_pixels
+from rducodec.training.distillation.pixels import PixelRepresentation
+from rducodec.training.distillation.run import Distillation, Reports
+from rducodec.training.randomness import generator_for
+from rducodec.training.search import largest
+
+LEAST_SHARE = 0.25  # of the bits of a number, that coded values take at least
+TRAINING_NOISE = 0.05  # standard deviation of what a training adds to the values of images, for an estimate of sizes
+
+
+def check_numbers(numbers: Sequence[str]) -> None:
+    """RddInputError unless all are of `PIXEL_NUMBERS`."""
+    for number in numbers:
+        if number not in PIXEL_NUMBERS:
+            raise RddInputError(f"plain pixels as {number!r}: expected some of {', '.join(PIXEL_NUMBERS)}")
+
+
+@dataclass(frozen=True)
+class PlainPixels:
+    """Makes files of plain pixels for the configuration of a run, of at most `max_bytes` each, in its folder.
+
+    `changes` are `key.name=value` texts as for `read_configuration`: plain pixels want other learning rates.
+    """
+
+    configuration: Configuration
+    split: DataSplit  # with the classes of the configuration alone, in its order
+    folder: Path
+    max_bytes: int
+    changes: Sequence[str] = ()
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    reports: Reports = field(default_factory=Reports)
+
+    def made(self, number: str) -> Path | None:
+        """The file of as many samples as fit, stored as `number`, one of `PIXEL_NUMBERS`; None where not one fits.
+
+        What a folder holds of an earlier call is not done again. Raises RddInputError as `Distillation`.
+        """
+        check_numbers([number])
+        spc = self._most_samples(number)
+        while spc:  # trained values may take some more bytes than estimated
+            self.reports.say(f"the same loss on plain pixels, {spc} a class, as {number}")
+            file = self._distillation(number, spc).run().file
+            if file.stat().st_size <= self.max_bytes:
+                return file
+            spc -= 1
+        return None
+
+    def _distillation(self, number: str, spc: int) -> Distillation:
+        folder = self.folder / f"pixels-{number.replace(' ', '-')}-{spc}"
+        own = ["data.classes=[]", "export.target_bpc=none", f"export.number={number}", f"samples.spc={spc}"]
+        own += [f"samples.parameterization={PARAMETERIZATIONS[1]}", "samples.slice_size=none"]
+        configuration = configuration_of(self.configuration.fields(), [*self.changes, *own])
+        return Distillation(configuration, self.split, folder, device=self.device, reports=self.reports)
+
+    def _most_samples(self, number: str) -> int:
+        """Of a class, by the sizes of real images with some noise; 0 where not one fits."""
+        train = self.split.train
+        bits = LEAST_SHARE * PIXEL_NUMBERS[number] * np.prod(train.shape) * train.num_classes
+        most = min(int(np.bincount(train.labels).min()), int(8 * self.max_bytes / bits))
+        if most < 1:
+            return 0
+        distillation = self._distillation(number, most)
+        values = torch.from_numpy(distillation.source.samples).view(train.num_classes, most, *train.shape)
+        noise = torch.randn(values.shape, generator=generator_for(self.configuration.seed, "sizes of plain pixels"))
+        values = values + TRAINING_NOISE * noise
+
+        def fits(spc: int) -> bool:
+            labels = Labels(np.full(train.num_classes, spc))
+            samples = PixelRepresentation(values[:, :spc].flatten(0, 1))
+            space, texts = distillation.source.space, distillation.texts()
+            stored = export_pixels(samples, labels, number=number, space=space, texts=texts)
+            return len(stored.data) + distillation.soft_label_bits(len(samples.values)) / 8 <= self.max_bytes
+
+        return largest(fits, most)

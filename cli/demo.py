@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 def _print(outcome: Outcome) -> None:
+    from rducodec.demo.chain import PIXELS
+
     click.echo()
     click.echo(click.style(f"Where the bits of {outcome.file} go", bold=True))
     print_rate(outcome.rate)
@@ -42,6 +44,9 @@ def _print(outcome: Outcome) -> None:
     click.echo(
         f"{INDENT}{networks} networks each, {outcome.num_test_images} held-out digits; "
         f"all training digits take {lossless:.2f} kB per class as one lossless .rdd file"
+    )
+    click.echo(
+        f"{INDENT}overfitted: what the distillation began with; pixels: the same loss on pixels of {PIXELS} each"
     )
     click.echo()
     click.echo(f"{INDENT}accuracy against kilobytes: {outcome.plot}")

@@ -20,6 +20,7 @@ from rducodec.rate import Rate, bpc
 from rducodec.reader import read
 from rducodec.training.data import DataSplit, load_data
 from rducodec.training.distillation import Distillation, Reports, read_configuration
+from rducodec.training.distillation.plain import PlainPixels
 from rducodec.training.evaluation.evaluator import Evaluator
 from rducodec.training.evaluation.files import open_file, prepare
 from rducodec.training.evaluation.protocols import named_protocol
@@ -32,6 +33,7 @@ NUM_NETWORKS = 3  # for each accuracy
 LEVELS = 16  # the largest stored value of a digit's pixel
 SHEET_RANGE = (-1.0, 2.0)  # of standardised values, from black to white
 FILE = "digits.rdd"  # the distilled file of the first budget, for a user to look at
+PIXELS = "2 bits"  # that values of plain pixels are stored as: of all ways the best one here
 RUNS = "runs"  # folder of everything that a training leaves
 
 
@@ -48,13 +50,15 @@ class Outcome:
     num_test_images: int
 
 
-def _distilled(split: DataSplit, budget: float, folder: Path, *, seed: int, reports: Reports) -> tuple[Path, Path]:
-    """The distilled file of a budget, and the one of the same size that it started from."""
+def _files(split: DataSplit, budget: float, folder: Path, *, seed: int, reports: Reports) -> dict[str, Path]:
+    """Of a budget: distilled, the one that it started from, and the same loss on plain pixels."""
     changes = [f"export.target_bpc={budget}", f"samples.spc={BUDGETS[budget]}", f"seed={seed}"]
     configuration = read_configuration(CONFIGURATION, changes)
     result = Distillation(configuration, split, folder, reports=reports).run()
     assert result.overfitted is not None
-    return result.file, result.overfitted
+    pixels = PlainPixels(configuration, split, folder, len(result.exported.data), reports=reports).made(PIXELS)
+    rivals = {} if pixels is None else {"pixels": pixels}
+    return {"distilled": result.file, "overfitted": result.overfitted, **rivals}
 
 
 def _lossless(split: DataSplit, file: Path) -> float:
@@ -72,15 +76,14 @@ def run_demo(folder: Path, *, seed: int = 0, reports: Reports | None = None) -> 
     assert split.test is not None
     num_test = len(split.test.images)
     reports.say(f"{len(split.train.images)} training digits of 8 x 8, {num_test} held out for testing")
-    pairs = []
+    sets = []
     for budget in BUDGETS:
         reports.say(f"distilling to {budget} kB per class: samples that train a classifier well, in so many bytes")
-        made = _distilled(split, budget, folder / RUNS / f"{budget}kB-seed{seed}", seed=seed, reports=reports)
-        names = (f"distilled-{budget}kB.rdd", f"overfitted-{budget}kB.rdd")
-        pairs.append(tuple(Path(shutil.copyfile(file, folder / name)) for file, name in zip(made, names, strict=True)))
+        made = _files(split, budget, folder / RUNS / f"{budget}kB-seed{seed}", seed=seed, reports=reports)
+        sets.append([Path(shutil.copyfile(file, folder / f"{name}-{budget}kB.rdd")) for name, file in made.items()])
 
     reports.say("decoding and verifying")
-    distilled, overfitted = pairs[0]
+    distilled, overfitted, *_ = sets[0]
     file = Path(shutil.copyfile(distilled, folder / FILE))
     dataset = read(file)
     contact_sheet(
@@ -95,8 +98,8 @@ def run_demo(folder: Path, *, seed: int = 0, reports: Reports | None = None) -> 
     reports.say(f"training classifiers, {NUM_NETWORKS} on each set")
     evaluator = Evaluator(split, torch.device("cpu"), num_networks=NUM_NETWORKS, seed=seed)
     rows: list[Row] = []
-    for pair in pairs:
-        prepared = [prepare(open_file(file), split.train) for file in pair]
+    for files in sets:
+        prepared = [prepare(open_file(each), split.train) for each in files]
         rows += [evaluator.of_file(each, PROTOCOL) for each in prepared]
         size, space = prepared[0].file.bytes_per_class, prepared[0].space
         rows += [

@@ -34,7 +34,8 @@ def test_run_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for picture in (outcome.samples, outcome.plot):
         assert picture.read_bytes().startswith(b"\x89PNG")
     names = [Path(row.name).name for row in outcome.rows if row.kind == "file"]
-    assert names == ["distilled-0.2kB.rdd", "overfitted-0.2kB.rdd", "distilled-0.25kB.rdd", "overfitted-0.25kB.rdd"]
+    kinds = ("distilled", "overfitted", "pixels")
+    assert names == [f"{kind}-{budget}kB.rdd" for budget in (0.2, 0.25) for kind in kinds]
     assert all(row.bytes_per_class is None or row.bytes_per_class <= 256 for row in outcome.rows)
     lossless = rducodec.read(tmp_path / "digits-lossless.rdd")
     assert lossless.stored_samples().max() == chain.LEVELS

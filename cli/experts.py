@@ -87,6 +87,13 @@ def _train(
     if group.is_first:
         count, epochs = amount(expert_settings.num_experts, "expert"), amount(expert_settings.epochs, "epoch")
         configured.say(f"training {count} for {epochs}: about {needed / GB:.2g} GB")
+        if expert_settings.num_groups < group.size:
+            batched = amount(expert_settings.batched, "expert")
+            click.echo(
+                f"note: {group.size - expert_settings.num_groups} of {group.size} processes have nothing to do: "
+                f"{batched} are trained together, see --batched",
+                err=True,
+            )
     with resumable_progress("training experts") as told:
 
         def report(done: int, total: int) -> None:

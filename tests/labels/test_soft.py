@@ -67,6 +67,8 @@ def test_error_out_of_range(error: float) -> None:
 def test_bound_of_the_paper() -> None:
     assert published_bound_bits(231, 10) == pytest.approx(9 * 8, rel=1e-3)
     assert published_bound_bits(256, 1000) == pytest.approx(999 * -math.log2(0.999 / 256))
+    exact = round(2**23 * 0.999)  # K = 1000 in float32, where an error is 2^-23
+    assert published_bound_bits(exact, 1000) == pytest.approx(22_977, abs=1e-3)
 
 
 def test_probabilities_are_correctly_rounded() -> None:

@@ -17,6 +17,7 @@ from rducodec.bitstream.header import ValueSpace
 from rducodec.encoder import plan_latent
 from rducodec.errors import RddInputError
 from rducodec.interop.source import make_source
+from rducodec.model import LatentConfig
 from rducodec.training.classifiers import build_classifier
 from rducodec.training.data.load import NAMES
 from rducodec.training.distillation.configuration import (
@@ -113,6 +114,9 @@ def test_recipes_of_the_paper_have_its_values(name: str) -> None:
     shape = recipe.samples.shape()
     assert (recipe.samples.spc, shape.context_size, shape.entropy_depth) == (spc, context, depth)
     assert parameters(shape.synthesis_widths, scales=6, channels=3) == decoder
+    entropy = LatentConfig(3, 32, 32, 6, context, depth).entropy_shapes()
+    counts = {(16, 2): 578, (16, 4): 1122, (32, 4): 4290}  # layers C -> C, the last one C -> 2
+    assert sum(math.prod(size) for size in entropy) == counts[context, depth]
     assert math.ceil(recipe.samples.spc / shape.slice_size) == slices
     options = recipe.utility.options
     found = tuple(options.get(key) for key in ("student_steps", "max_start_epoch", "synthetic_batch"))

@@ -84,7 +84,7 @@ def pixel_files(folder: Path, arguments: argparse.Namespace) -> list[Path]:
     if configuration is None:
         raise FileNotFoundError(folder)
     data, size = configuration.data, (folder / "distilled.rdd").stat().st_size
-    split = load_data(data.name, arguments.root, size=data.size, cache=arguments.cache).of_classes(data.classes)
+    split = load_data(data.name, arguments.root, size=data.size, classes=data.classes, cache=arguments.cache)
     device, reports = torch.device(arguments.device or "cpu"), Reports(say=print)
     makes = PlainPixels(configuration, split, folder, size, arguments.pixels_set, device, reports)
     made = [makes.made(number) for number in PIXEL_NUMBERS]

@@ -52,7 +52,7 @@ def main() -> None:
         paths.append(arguments.runs / f"{name.replace(' ', '-')}.rdd")
         paths[-1].write_bytes(data)
 
-    data = load_data(configuration.data.name, **places).of_classes(configuration.data.classes)
+    data = load_data(configuration.data.name, classes=configuration.data.classes, **places)
     evaluator = Evaluator(data, torch.device("cpu"), num_networks=arguments.networks)
     protocol = named_protocol(arguments.protocol or configuration.evaluation.protocol)
     rows = [row.fields() for row in evaluate_files(paths, evaluator, [protocol])]

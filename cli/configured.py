@@ -66,7 +66,7 @@ def load(configuration: Configuration, settings: Mapping[str, Any]) -> DataSplit
 
     paths = {name: None if settings[name] is None else Path(settings[name]) for name in ("root", "cache")}
     data = configuration.data
-    return load_data(data.name, paths["root"], size=data.size, cache=paths["cache"])
+    return load_data(data.name, paths["root"], size=data.size, classes=data.classes, cache=paths["cache"])
 
 
 def training_device(name: str) -> torch.device:

@@ -88,9 +88,9 @@ def _evaluator(settings: dict[str, Any], device: torch.device) -> Evaluator:
     from rducodec.training.evaluation.evaluator import Evaluator
 
     paths = {name: None if settings[name] is None else Path(settings[name]) for name in ("root", "cache")}
-    data = load_data(settings["data"], paths["root"], size=settings["size"], cache=paths["cache"])
+    given = {name: settings[name] for name in ("size", "classes")}
     return Evaluator(
-        data.of_classes(settings["classes"]),
+        load_data(settings["data"], paths["root"], cache=paths["cache"], **given),
         device,
         num_networks=settings["networks"],
         seed=settings["seed"],

@@ -67,13 +67,11 @@ def _num_bytes_there(folder: Path) -> int:
 def _train(
     configuration: Configuration, folder: Path, device: torch.device, group: Group, settings: dict[str, Any]
 ) -> None:
-    from rducodec.training.data import RealImages, check_split, fit_space
+    from rducodec.training.data import RealImages, fit_space
     from rducodec.training.experts import train_experts
 
     expert_settings = _settings(configuration)
-    whole = configured.load(configuration, settings)
-    check_split(whole)
-    split = whole.of_classes(configuration.data.classes)
+    split = configured.load(configuration, settings)
     train, test = split.train, split.test
     space = fit_space(configuration.data.space, train)
     needed = num_bytes(expert_settings, shape=train.shape, num_classes=train.num_classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 from rducodec.errors import RddInputError
 from rducodec.interop.folder import opened_image, pillow_warnings, visible_entries
 from rducodec.parallel import map_threads
-from rducodec.training.data.labelled import DataSplit, LabelledImages
+from rducodec.training.data.labelled import DataSplit, LabelledImages, labels_of_classes
 
 TRAIN, TESTS = "train", ("test", "val")  # of two test folders the first one counts
 DEEP_MODES = frozenset(("F", "I", "I;16", "I;16B", "I;16L", "I;16N"))  # would lose what is beyond 8 bits
@@ -52,6 +52,12 @@ class ImageFiles:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
 
+    def of_classes(self, classes: Sequence[int]) -> ImageFiles:
+        """As `LabelledImages.of_classes`."""
+        labels, names = labels_of_classes(self.labels, self.class_names, classes)
+        paths = tuple(path for path, label in zip(self.paths, labels, strict=True) if label >= 0)
+        return ImageFiles(paths, labels[labels >= 0], names)
+
 
 @dataclass(frozen=True)
 class FolderListing:
@@ -61,6 +67,13 @@ class FolderListing:
     train: ImageFiles
     test: ImageFiles | None
     to_size: ToSize = cropped  # how an image is brought to a size
+
+    def of_classes(self, classes: Sequence[int]) -> FolderListing:
+        """As `DataSplit.of_classes`."""
+        if not classes:
+            return self
+        test = None if self.test is None else self.test.of_classes(classes)
+        return replace(self, train=self.train.of_classes(classes), test=test)
 
 
 def list_folder(root: Path, name: str = "folder") -> FolderListing:

@@ -39,13 +39,20 @@ class LabelledImages:
 
     def of_classes(self, classes: Sequence[int]) -> LabelledImages:
         """Only the images of these classes, relabelled 0, 1, ... in this order. Raises RddInputError."""
-        if len(set(classes)) != len(classes) or not all(0 <= label < self.num_classes for label in classes):
-            raise RddInputError(f"classes: {list(classes)}, expected different numbers 0..{self.num_classes - 1}")
-        place = np.full(self.num_classes, -1, np.int64)
-        place[list(classes)] = np.arange(len(classes))
-        labels = place[self.labels]
-        names = tuple(self.class_names[label] for label in classes)
+        labels, names = labels_of_classes(self.labels, self.class_names, classes)
         return LabelledImages(self.images[labels >= 0], labels[labels >= 0], names)
+
+
+def labels_of_classes(
+    labels: NDArray[np.int64], class_names: Sequence[str], classes: Sequence[int]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels as places among `classes`, -1 for all others, and the names of these. Raises RddInputError."""
+    count = len(class_names)
+    if len(set(classes)) != len(classes) or not all(0 <= label < count for label in classes):
+        raise RddInputError(f"classes: {list(classes)}, expected different numbers 0..{count - 1}")
+    place = np.full(count, -1, np.int64)
+    place[list(classes)] = np.arange(len(classes))
+    return place[labels], tuple(class_names[label] for label in classes)
 
 
 @dataclass(frozen=True)

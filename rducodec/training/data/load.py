@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rducodec.errors import RddInputError
@@ -26,13 +26,19 @@ NAMES = (*_FILES, *SUBSETS, FOLDER, DIGITS)
 
 
 def load_data(
-    name: str, root: Path | None = None, *, size: Size | int | None = None, cache: Path | None = None
+    name: str,
+    root: Path | None = None,
+    *,
+    size: Size | int | None = None,
+    classes: Sequence[int] = (),
+    cache: Path | None = None,
 ) -> DataSplit:
     """The data set `name`, one of `NAMES`, from the user's own copy in `root` (digits need none).
 
     Folders of images are brought to `size`, (height, width) or one number for both: scaled and cut, but for subsets of
     ImageNet, which are stretched as in the published experiments. They are kept decoded in the folder `cache` if it is
-    given. Other data sets are read as they are, and refuse another size.
+    given. Other data sets are read as they are, and refuse another size. With `classes` only these are there, numbered
+    anew in this order; of a folder no others are decoded.
 
     >>> data = load_data("digits")
     >>> data.train.images.shape, data.train.num_classes
@@ -46,13 +52,14 @@ def load_data(
     if name == DIGITS:
         if root is not None:
             raise RddInputError(f"data {DIGITS!r}: these images come with the package; leave out the folder {root}")
-        data = read_digits()
+        data = read_digits().of_classes(classes)
     elif root is None:
         raise RddInputError(f"data {name!r}: say where your copy of it is: --root PATH (root= in Python)")
     elif name in _FILES:
-        data = _FILES[name](root)
+        data = _FILES[name](root).of_classes(classes)
     else:
-        data = _read_images(list_folder(root) if name == FOLDER else list_subset(root, name), wanted, cache)
+        listing = list_folder(root) if name == FOLDER else list_subset(root, name)
+        data = _read_images(listing.of_classes(classes), wanted, cache)
     if wanted is not None and data.train.shape[1:] != wanted:
         height, width = data.train.shape[1:]
         raise RddInputError(f"data {name!r}: its images are {width} x {height}; a size is for folders of images only")

@@ -88,6 +88,8 @@ class Distilled:
 class Distillation:
     """A configuration, the data, and a folder in which everything that a run makes is kept.
 
+    `split` has the classes that the configuration chooses, in its order, and no others.
+
     A run in a folder that holds an unfinished one continues it, bit for bit on the same machine; a folder of another
     configuration or of other data is refused.
     """
@@ -106,7 +108,12 @@ class Distillation:
             self.reports = Reports()
         _check_parameterization(configuration)
         check_split(self.split)
-        self.train = self.split.of_classes(configuration.data.classes).train
+        self.train = self.split.train
+        if configuration.data.classes and len(configuration.data.classes) != self.train.num_classes:
+            raise RddInputError(
+                f"data.classes: {len(configuration.data.classes)} chosen, but the data has {self.train.num_classes}: "
+                "load_data(..., classes=...) or DataSplit.of_classes leaves the others out"
+            )
         check_enough(self.train, configuration.samples.spc)
         self._check_labels()
         self.space: SampleSpace = fit_space(configuration.data.space, self.train)

@@ -60,6 +60,22 @@ def test_subset_by_name(tmp_path):
     assert stretched[0, 0, 0, 0] > 100
 
 
+def test_some_classes_of_a_folder_are_decoded_alone(tmp_path):
+    write_folder(tmp_path, count=2)
+    whole = load_data("folder", tmp_path)
+    (tmp_path / "train" / "a" / "broken.png").write_bytes(b"no image")
+    some = load_data("folder", tmp_path, classes=(1,))
+    assert some.train.class_names == whole.train.class_names[1:2]
+    assert np.array_equal(some.train.images, whole.train.images[whole.train.labels == 1])
+    assert some.train.labels.tolist() == [0, 0]
+    with pytest.raises(RddInputError, match=r"classes: \[7\], expected different numbers 0\.\."):
+        load_data("folder", tmp_path, classes=(7,))
+    digits = load_data("digits", classes=(4, 2))
+    assert digits.train.class_names == ("4", "2")
+    assert digits.test is not None
+    assert len(digits.test.images) == 100
+
+
 @pytest.fixture
 def decodings(monkeypatch):
     """The sizes that were decoded, not taken from a cache."""

@@ -63,7 +63,8 @@ def configuration(**changes: Any) -> Configuration:
 def distil(folder: Path, *, num_classes: int = 2, reports: Reports | None = None, **changes: Any) -> Distilled:
     """A whole run."""
     chosen = configuration(**changes)
-    return Distillation(chosen, digits(num_classes), folder, CPU, reports=reports or Reports()).run()
+    split = digits(num_classes).of_classes(chosen.data.classes)
+    return Distillation(chosen, split, folder, CPU, reports=reports or Reports()).run()
 
 
 def environment(rank: int = 0, *, size: int = 1, port: int = 0) -> Mapping[str, str]:

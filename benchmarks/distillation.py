@@ -1,4 +1,4 @@
-"""What distilled bytes are worth: accuracy at several sizes, beside rivals of the same size, all through `rdd`.
+"""What distilled bytes are worth: accuracy at several sizes, beside rivals of the same size.
 
     python -m benchmarks.distillation RECIPE... [--root PATH] --targets 0.2 0.3 --runs FOLDER [--spc-per-kb N]
         [--protocol P] [--pixels] [--pixels-set KEY=VALUE] [--full-data] [--full-networks N]

@@ -125,7 +125,8 @@ def prepared(recipe: str, changes: list[str], arguments: argparse.Namespace) -> 
     embedded = recipe == "digits"
     configuration = read_configuration(recipe, changes if embedded else [*changes, f"data.name={arguments.data}"])
     root = None if embedded else arguments.root
-    split = load_data(configuration.data.name, root, cache=arguments.cache)
+    data = configuration.data
+    split = load_data(data.name, root, size=data.size, classes=data.classes, cache=arguments.cache)
     return Distillation(configuration, split, Path("unused"))
 
 

@@ -22,6 +22,7 @@ from rducodec_cli.terminal import INDENT, amount, print_json, print_table, shown
 if TYPE_CHECKING:
     import torch
 
+    from rducodec.training.distillation.configuration import Configuration
     from rducodec.training.evaluation.baselines import Capacity
     from rducodec.training.evaluation.evaluate import EvaluationCallback, EvaluationProgress
     from rducodec.training.evaluation.evaluator import Evaluator
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PROTOCOL = "mtt-convnet"
 _PROTOCOL_OPTIONS = ("epochs", "full_epochs")
-_PLAIN_PIXELS = {"float16": 2, "8 bits": 1}  # values of export.number, and bytes a value before they are coded
 
 Report = Callable[["Row"], None]
 Capacities = dict[float, "Sequence[Capacity]"]  # of real images, by bytes per class
@@ -146,15 +146,20 @@ def _plain_pixels(
     files: list[PreparedFile], evaluator: Evaluator, limits: Limits, settings: dict[str, Any]
 ) -> list[PreparedFile]:
     """The same loss on plain pixels, trained now in the folders of the files' runs, in as many bytes as each file."""
-    from rducodec.training.distillation.plain import PlainPixels, check_numbers
+    from rducodec.training.distillation.plain import PlainPixels
     from rducodec.training.evaluation.files import configuration_beside
 
-    check_numbers(settings["pixels"])
     found: list[PreparedFile] = []
-    for prepared in files:
-        configuration = configuration_beside(prepared.file)
+    runs = [(each, configuration_beside(each.file)) for each in files]
+    if not any(configuration for _, configuration in runs):
+        raise RddInputError(
+            f"--pixels: {files[0].file.path} is not the distilled file of a run in its folder, which would say how to "
+            f"train plain pixels, or is of plain pixels itself; {_plain_pixels_command(files[0].file)}"
+        )
+    for prepared, configuration in runs:
         if configuration is None:
             continue
+        _check_same_data(prepared.file, configuration, settings)
         size, folder = prepared.file.dataset.container.num_bytes, Path(prepared.file.path).parent
         with (
             options.about(prepared.file.path),
@@ -172,12 +177,15 @@ def _plain_pixels(
             (rival,) = _prepare((str(path),), evaluator, limits, settings)
             remark = f"the same loss on plain pixels, as {number}, in at most the bytes of {prepared.file.path}"
             found.append(dataclasses.replace(rival, remarks=(*rival.remarks, remark)))
-    if not found:
-        raise RddInputError(
-            f"--pixels: {files[0].file.path} is not the distilled file of a run in its folder, which would say how to "
-            f"train plain pixels, or is of plain pixels itself; {_plain_pixels_command(files[0].file)}"
-        )
     return found
+
+
+def _check_same_data(file: SampleFile, configuration: Configuration, settings: dict[str, Any]) -> None:
+    """RddInputError where plain pixels would be made of other images than a file."""
+    data = configuration.data
+    for name, here, there in (("data", settings["data"], data.name), ("classes", settings["classes"], data.classes)):
+        if here != there:
+            raise RddInputError(f"--pixels: {file.path} was made with data.{name} = {there!r}, not --{name} {here!r}")
 
 
 def _tell_plain_pixels(files: list[PreparedFile]) -> None:
@@ -188,14 +196,16 @@ def _tell_plain_pixels(files: list[PreparedFile]) -> None:
         return
     missing = "not compared with the same loss on plain pixels, which takes a training"
     if any(is_of_a_run(prepared.file) for prepared in files):
-        click.echo(f"note: {missing} for each number: --pixels float32,float16,8-bits", err=True)
+        click.echo(f"note: {missing} for each number: --pixels float16,8-bits,2-bits", err=True)
     else:
         click.echo(f"note: {missing}: {_plain_pixels_command(files[0].file)}", err=True)
 
 
 def _plain_pixels_command(file: SampleFile) -> str:
+    from rducodec.training.distillation.configuration import PIXEL_NUMBERS
+
     size, values = file.bytes_per_class, math.prod(file.dataset.header.shape)
-    counts = {name: int(size / (values * each)) for name, each in _PLAIN_PIXELS.items()}
+    counts = {name: int(8 * size / (values * PIXEL_NUMBERS[name])) for name in ("float16", "8 bits")}
     fitting = " or ".join(f"{count} as {name}" for name, count in counts.items() if count) or "not one as 8 bits"
     command = "rdd train CONFIG FOLDER --set samples.parameterization=pixels --set export.target_bpc=none"
     return (
@@ -362,10 +372,12 @@ def evaluation(files: tuple[str, ...], as_json: bool, limits: Limits, **settings
     if out is not None:
         check_target(out, inputs=files)
     with configured.needs_training("rdd eval"):
+        from rducodec.training.distillation.plain import check_numbers
         from rducodec.training.evaluation.classify import check_trainable
         from rducodec.training.evaluation.result import data_fields, document_bytes, result_document
 
         protocols = _protocols(settings)
+        check_numbers(settings["pixels"])
         device = configured.training_device(settings["device"])
     evaluator = _evaluator(settings, device)
     for protocol in protocols:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -250,14 +249,15 @@ class _Trainer:
     def _trim(self) -> None:
         """Bring the size within the target, if there is one, by the count of what will be written."""
         state = self.state
-        if state.control.target_bits is None:
+        target = state.control.target_bits
+        if target is None:
             return
-        trimmed = self._trimmed()
+        trimmed = self._trimmed(target)
         for max_mse in coarser(self.settings.max_mse) if self.settings.may_coarsen else ():
             if trimmed is not None:
                 break
             state.parameters, state.frac_bits = quantize_networks(self.objective, state.parameters, max_mse=max_mse)
-            trimmed = self._trimmed()
+            trimmed = self._trimmed(target)
         if trimmed is None:
             networks, latents = (bits / self.num_classes for bits in coded_bits(self._exported(), self.config))
             raise RddInputError(
@@ -268,16 +268,15 @@ class _Trainer:
         state.parameters = trimmed
         self._report(self.stages[-1])
 
-    def _trimmed(self) -> SliceParameters | None:
+    def _trimmed(self, target_bits: float) -> SliceParameters | None:
         """Within the target, or None where latents cannot become small enough beside these networks."""
-        control = self.state.control
         return trimmed_to(
             self.objective,
             self.state.parameters,
             self.state.frac_bits,
             num_samples=self.num_samples,
-            target_bits=control.target_bits or math.inf,
-            lmbda=control.lmbda,
+            target_bits=target_bits,
+            lmbda=self.state.control.lmbda,
             generator=self._generator(),
         )
 

@@ -203,7 +203,7 @@ def test_plain_pixels_are_trained_beside_a_run(tmp_path):
     assert run("train", "digits", folder, *(word for change in changes for word in ("--set", change))).code == 0
     file = folder / "distilled.rdd"
     told = run("eval", file, *SHORT, "--baselines", "--json")
-    assert "--pixels float32,float16,8-bits" in told.err
+    assert "--pixels float16,8-bits,2-bits" in told.err
     assert not list(folder.glob("pixels-*"))
     outcome = run(
         "eval", file, *SHORT, "--pixels", "float32, 2-bits", "--pixels-set", "joint.learning_rate=1e-2", "--json"
@@ -218,6 +218,11 @@ def test_plain_pixels_are_trained_beside_a_run(tmp_path):
     assert "not compared" not in outcome.err
     message = refused(7, "eval", folder / two_bits / "distilled.rdd", *SHORT, "--pixels", "8-bits")
     assert "or is of plain pixels itself" in message
+    only = run("eval", file, *SHORT, "--pixels", "float32", "--json")
+    assert only.code == 0, "a note is enough where not one fits"
+    assert len(only.json["rows"]) == 1
+    renamed = ("--classes", "1,0,2,3,4,5,6,7,8,9")
+    assert "made with data.classes = ()" in refused(7, "eval", file, *SHORT, "--pixels", "8-bits", *renamed)
     assert "plain pixels as '3 bits'" in refused(7, "eval", file, *SHORT, "--pixels", "3-bits")
     assert "--pixels-set has no meaning" in refused(2, "eval", file, *SHORT, "--pixels-set", "joint.iterations=3")
     moved = shutil.copy(file, tmp_path / "moved.rdd")

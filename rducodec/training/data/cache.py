@@ -26,7 +26,7 @@ def cache_file(folder: Path, listing: FolderListing, size: Size | None) -> Path:
     It depends on the path, length and time of change of every file, on labels and classes, on `size` and how images
     are brought to it, and on the version of Pillow, as decoders of JPEG differ. Raises RddIOError.
     """
-    how = [VERSION, PIL.__version__, listing.name, listing.to_size.__name__, size]
+    how = [VERSION, PIL.__version__, listing.name, size, listing.to_size.__name__ if size else None]
     digest = hashlib.sha256(json.dumps(how).encode())
     for part in (listing.train, listing.test):
         digest.update(json.dumps(None if part is None else list(_rows(part))).encode())

@@ -56,6 +56,8 @@ class ImageFiles:
         """As `LabelledImages.of_classes`."""
         labels, names = labels_of_classes(self.labels, self.class_names, classes)
         paths = tuple(path for path, label in zip(self.paths, labels, strict=True) if label >= 0)
+        if not paths:
+            raise RddInputError(f"classes {', '.join(names)}: no images")
         return ImageFiles(paths, labels[labels >= 0], names)
 
 

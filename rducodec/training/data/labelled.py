@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,10 +62,11 @@ class DataSplit:
     name: str
     train: LabelledImages
     test: LabelledImages | None = None
+    classes: tuple[int, ...] = field(default=(), kw_only=True)  # original numbers, where some were chosen
 
     def of_classes(self, classes: Sequence[int]) -> DataSplit:
         """Both parts with these classes only; all of them for none. Raises RddInputError."""
         if not classes:
             return self
         test = None if self.test is None else self.test.of_classes(classes)
-        return DataSplit(self.name, self.train.of_classes(classes), test)
+        return DataSplit(self.name, self.train.of_classes(classes), test, classes=tuple(classes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rducodec.errors import RddInputError
@@ -38,7 +39,7 @@ def load_data(
     Folders of images are brought to `size`, (height, width) or one number for both: scaled and cut, but for subsets of
     ImageNet, which are stretched as in the published experiments. They are kept decoded in the folder `cache` if it is
     given. Other data sets are read as they are, and refuse another size. With `classes` only these are there, numbered
-    anew in this order; of a folder no others are decoded.
+    anew in this order; of a folder no others are decoded, and images have one channel where all of these are grey.
 
     >>> data = load_data("digits")
     >>> data.train.images.shape, data.train.num_classes
@@ -64,7 +65,7 @@ def load_data(
         height, width = data.train.shape[1:]
         raise RddInputError(f"data {name!r}: its images are {width} x {height}; a size is for folders of images only")
     check_split(data)
-    return data
+    return replace(data, classes=tuple(classes))
 
 
 def _read_images(listing: FolderListing, size: Size | None, cache: Path | None) -> DataSplit:

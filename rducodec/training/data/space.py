@@ -105,7 +105,7 @@ def fit_space(spec: str, train: LabelledImages) -> SampleSpace:
     channels = train.shape[0]
     if spec == PIXELS:
         return pixel_space(channels)
-    if kind not in (STANDARDISED, ZCA):
+    if kind not in (STANDARDISED, ZCA) or spec.endswith(":"):
         raise _unknown(spec)
     mean, std = _constants(kind, detail, train)
     _check_channels(mean, std, channels)

@@ -109,10 +109,11 @@ class Distillation:
         _check_parameterization(configuration)
         check_split(self.split)
         self.train = self.split.train
-        if configuration.data.classes and len(configuration.data.classes) != self.train.num_classes:
+        asked, there = configuration.data.classes, self.split.classes
+        if asked != there:
             raise RddInputError(
-                f"data.classes: {len(configuration.data.classes)} chosen, but the data has {self.train.num_classes}: "
-                "load_data(..., classes=...) or DataSplit.of_classes leaves the others out"
+                f"data.classes: {list(asked) or 'all'}, but the data has {list(there) or 'all'}: "
+                "load_data(..., classes=...) or DataSplit.of_classes chooses them"
             )
         check_enough(self.train, configuration.samples.spc)
         self._check_labels()
@@ -244,7 +245,8 @@ class Distillation:
     def _prepare_folder(self) -> None:
         """Refuse a folder of another run, or one without room; note what runs here."""
         if self.group.is_first:
-            check_room(self.folder, num_bytes=self._folder_bytes())
+            there = sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
+            check_room(self.folder, num_bytes=self._folder_bytes(), num_bytes_there=there)
             note_run(self.folder, self.fingerprint, self.configuration, data=self.split.name)
             if self.space.space.kind == "zca":
                 save_zca(self.space, self.folder / ZCA_FILE)
@@ -293,6 +295,7 @@ class Distillation:
             stored = self.plan.file_slices(slices)
             data = pack_latent(stored, self.plan.labels, self.plan.config, space=self.source.space, texts=texts)
             write_file(file, data)
+        if self.group.is_first:
             with translated_errors(self.folder):
                 (self.folder / INITIAL_CHECKPOINT).unlink(missing_ok=True)  # as large as the next one, and done with
         self.group.wait()

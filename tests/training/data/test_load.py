@@ -70,6 +70,10 @@ def test_some_classes_of_a_folder_are_decoded_alone(tmp_path):
     assert some.train.labels.tolist() == [0, 0]
     with pytest.raises(RddInputError, match=r"classes: \[7\], expected different numbers 0\.\."):
         load_data("folder", tmp_path, classes=(7,))
+    assert (some.classes, whole.classes) == ((1,), ())
+    (tmp_path / "train" / "c").mkdir()
+    with pytest.raises(RddInputError, match="classes c: no images"):
+        load_data("folder", tmp_path, classes=(2,))
     digits = load_data("digits", classes=(4, 2))
     assert digits.train.class_names == ("4", "2")
     assert digits.test is not None

@@ -44,6 +44,26 @@ def test_trained_values_that_take_more_than_estimated(tmp_path: Path, monkeypatc
     assert made.stat().st_size <= 4000
 
 
+def test_trained_values_that_take_less_than_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rducodec.training.distillation.plain.TRAINING_NOISE", 3.0)
+    said: list[str] = []
+    made = PlainPixels(configuration(), digits(2), tmp_path, 1500, reports=Reports(say=said.append)).made("2 bits")
+    assert made is not None
+    assert len([line for line in said if line.startswith("the same loss on plain pixels")]) > 1
+    assert 1500 / 1.1 < made.stat().st_size <= 1500
+
+
+def test_changes_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    places = []
+    for changes in ((), ("joint.iterations=3",), ("joint.iterations=4",)):
+        made = PlainPixels(configuration(), digits(2), tmp_path, 1500, changes).made("8 bits")
+        assert made is not None
+        places.append(made.parent.name)
+    assert len(set(places)) == 3
+    with pytest.raises(RddInputError, match=r"samples\.spc follows from the size of the file"):
+        PlainPixels(configuration(), digits(2), tmp_path, 1500, ["samples.spc=1"]).made("8 bits")
+
+
 def test_the_loss_and_the_labels_are_those_of_the_run(tmp_path: Path) -> None:
     done = distil(tmp_path, **GM)
     found = configuration_of_run(tmp_path)

@@ -81,6 +81,30 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     assert numbers[0] == numbers[1]
 
 
+def test_a_run_that_was_stopped_in_every_part_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    changes = BUDGET | {"initial__steps": 150, "export__target_bpc": 0.4}  # a checkpoint after 100
+    iterations = configuration().joint.iterations
+    expected = distil(tmp_path / "whole", **changes).exported.data
+    stops: list[Any] = []
+
+    def stop(state: Any) -> None:
+        if stops and stops[0](state):
+            stops.pop(0)
+            raise _InterruptedError
+
+    places: dict[str, list[Any]] = {
+        "initial": [lambda state: state.step >= 120, lambda state: state.step >= 140],
+        "joint": [lambda state, at=at: state.iteration == at for at in (1, iterations // 2, iterations)],
+        "export": [lambda _: True],
+    }
+    for part, conditions in places.items():
+        for condition in conditions:
+            stops.append(condition)
+            with pytest.raises(_InterruptedError):
+                distil(tmp_path / "stopped", reports=Reports(**{part: stop}), **changes)
+    assert distil(tmp_path / "stopped", **changes).exported.data == expected
+
+
 def trained_experts(folder: Path, *, seed: int) -> Path:
     shared = Distillation(configuration(), digits(2), folder / "none", CPU)
     network = {"width": 4, "depth": 1}
@@ -99,6 +123,18 @@ def trained_experts(folder: Path, *, seed: int) -> Path:
 def following(experts: Path) -> dict[str, Any]:
     options = {"student_steps": 2, "expert_epochs": 1, "max_start_epoch": 1, "lr_lr": 1e-3, "experts": str(experts)}
     return SOFT | PIXELS | {"utility__loss": "tm", "utility__options": options}
+
+
+def test_trajectory_matching_of_latents_continues(tmp_path: Path) -> None:
+    changes = (
+        {"export__target_bpc": 0.4, "joint__lmbda": []}
+        | following(trained_experts(tmp_path / "experts", seed=0))
+        | {"samples__soft_labels": False}
+    )
+    changes["samples__parameterization"] = "latent"
+    expected = distil(tmp_path / "whole", **changes)
+    interrupted(tmp_path / "stopped", 3, **changes)
+    assert distil(tmp_path / "stopped", **changes).exported.data == expected.exported.data
 
 
 def test_trajectory_matching_continues_with_its_learned_rate(tmp_path: Path) -> None:

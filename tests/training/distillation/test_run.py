@@ -126,12 +126,9 @@ def following(experts: Path) -> dict[str, Any]:
 
 
 def test_trajectory_matching_of_latents_continues(tmp_path: Path) -> None:
-    changes = (
-        {"export__target_bpc": 0.4, "joint__lmbda": []}
-        | following(trained_experts(tmp_path / "experts", seed=0))
-        | {"samples__soft_labels": False}
-    )
-    changes["samples__parameterization"] = "latent"
+    changes = following(trained_experts(tmp_path / "experts", seed=0))
+    changes |= {"samples__soft_labels": False, "samples__parameterization": "latent"}
+    changes |= {"export__target_bpc": 0.4, "joint__lmbda": []}
     expected = distil(tmp_path / "whole", **changes)
     interrupted(tmp_path / "stopped", 3, **changes)
     assert distil(tmp_path / "stopped", **changes).exported.data == expected.exported.data

@@ -194,16 +194,20 @@ def export_latent(
 def export_pixels(
     representation: PixelRepresentation, labels: Labels, *, number: str, space: ValueSpace, texts: Texts
 ) -> Exported:
-    """The raw file of plain pixels, stored as one of `PIXEL_NUMBERS`: floats, or numbers of learned levels.
+    """The raw file of plain pixels, and what their storage changed. Raises RddInputError."""
+    values = representation.decoded().cpu().numpy()
+    data = pack_pixels(values, labels, number=number, space=space, texts=texts)
+    error = float(np.square(read(data).samples().astype(np.float64) - values).mean())
+    return Exported(data, 0.0, error)
+
+
+def pack_pixels(values: np.ndarray, labels: Labels, *, number: str, space: ValueSpace | None, texts: Texts) -> bytes:
+    """The raw file of values (N, C, H, W), stored as one of `PIXEL_NUMBERS`: floats, or numbers of learned levels.
 
     Raises RddInputError.
     """
-    values = representation.decoded().cpu().numpy()
     if number.endswith(BITS):
-        data = pack_levels(values, labels, int(number.removesuffix(BITS)), space=space, texts=texts)
-    else:
-        stored = values.astype(number)
-        config = RawConfig(is_float=True, bits=stored.dtype.itemsize * 8)
-        data = pack_raw(stored, labels, config, space=space, texts=texts)
-    error = float(np.square(read(data).samples().astype(np.float64) - values).mean())
-    return Exported(data, 0.0, error)
+        return pack_levels(values, labels, int(number.removesuffix(BITS)), space=space, texts=texts)
+    stored = values.astype(number)
+    config = RawConfig(is_float=True, bits=stored.dtype.itemsize * 8)
+    return pack_raw(stored, labels, config, space=space, texts=texts)

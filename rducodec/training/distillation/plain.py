@@ -19,8 +19,7 @@ from rducodec.training.distillation.configuration import (
     Configuration,
     configuration_of,
 )
-from rducodec.training.distillation.export import export_pixels
-from rducodec.training.distillation.pixels import PixelRepresentation
+from rducodec.training.distillation.export import pack_pixels
 from rducodec.training.distillation.run import Distillation, Reports
 from rducodec.training.randomness import generator_for
 from rducodec.training.search import largest
@@ -103,15 +102,14 @@ class PlainPixels:
         if most < 1:
             return 0
         distillation = self._distillation(number, most)
-        values = torch.from_numpy(distillation.source.samples).view(train.num_classes, most, *train.shape)
-        noise = torch.randn(values.shape, generator=generator_for(self.configuration.seed, "sizes of plain pixels"))
-        values = values + TRAINING_NOISE * values.std() * noise
+        samples = torch.from_numpy(distillation.source.samples).view(train.num_classes, most, *train.shape)
+        noise = torch.randn(samples.shape, generator=generator_for(self.configuration.seed, "sizes of plain pixels"))
+        values = (samples + TRAINING_NOISE * samples.std() * noise).numpy()
+        space, texts = distillation.source.space, distillation.texts()
 
         def fits(spc: int) -> bool:
-            labels = Labels(np.full(train.num_classes, spc))
-            samples = PixelRepresentation(values[:, :spc].flatten(0, 1))
-            space, texts = distillation.source.space, distillation.texts()
-            stored = export_pixels(samples, labels, number=number, space=space, texts=texts)
-            return len(stored.data) + distillation.soft_label_bits(len(samples.values)) / 8 <= self.max_bytes
+            labels, some = Labels(np.full(train.num_classes, spc)), values[:, :spc].reshape(-1, *train.shape)
+            num_bytes = len(pack_pixels(some, labels, number=number, space=space, texts=texts))
+            return num_bytes + distillation.soft_label_bits(len(some)) / 8 <= self.max_bytes
 
         return largest(fits, most)
